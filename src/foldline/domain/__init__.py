@@ -1,0 +1,1 @@
+"""The pure core: messages, decisions and folds, without I/O, asyncio, clock or randomness."""
