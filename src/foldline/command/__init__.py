@@ -1,0 +1,1 @@
+"""The write side: from a command to recorded events and a receipt."""
