@@ -1,0 +1,480 @@
+"""The writing connection: group commit, in which one transaction decides and keeps all that waits.
+
+Every append is decided against the versions that those before it in the same transaction made; a conflict or a
+replayed append fails or succeeds alone. Only where a constraint is hit - an event id is there already - is the
+transaction taken back and done again with care, one savepoint for each append. Nothing is acknowledged before the
+COMMIT has returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import apsw
+
+from foldline.errors import CodecError, EventIdReused, FoldlineError, StoreError
+from foldline.observe import AppendsCommitted, Observer
+from foldline.store.spi import (
+    Append,
+    Appended,
+    Checkpoint,
+    Claimed,
+    ClaimReused,
+    Clock,
+    Expect,
+    NewEvent,
+    Outcome,
+    VersionConflict,
+    to_micros,
+)
+from foldline.store.sqlite import log
+from foldline.store.sqlite.errors import BREAKING, translate, translate_commit
+from foldline.store.sqlite.lane import Job, post, settle
+
+MAX_JOBS = 2_000
+"""The most jobs of one transaction, so that the first does not wait long for the last."""
+
+MAX_BYTES = 8 * 1024 * 1024
+"""A transaction takes no further append once its events' data has this many bytes."""
+
+MAX_SECONDS = 0.05
+"""A transaction takes no further job once read models' work has kept it busy for this long."""
+
+MAX_STREAMS = 100_000
+"""How many streams' versions are remembered, so that an append to one of them needs no look-up."""
+
+_DAY = 86_400_000_000
+
+_tuple = tuple.__new__
+
+
+class Change(NamedTuple):
+    """Other work on the writing connection: run in a savepoint of its own, with a list for checkpoints it moves."""
+
+    run: Callable[[apsw.Connection, list[Checkpoint]], Any]
+
+
+class _Group:
+    """What one transaction has done so far."""
+
+    __slots__ = ("appends", "done", "events", "failed", "moved", "position")
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        self.appends = 0
+        self.events = 0
+        self.done: list[tuple[asyncio.Future[Any], Any]] = []
+        self.failed: list[tuple[asyncio.Future[Any], BaseException]] = []
+        self.moved: list[Checkpoint] = []
+
+
+class _TransactionLostError(Exception):
+    """The SQL of the change at this index ended the transaction that it shares with others."""
+
+    def __init__(self, index: int, error: BaseException) -> None:
+        self.index = index
+        self.error = error
+
+
+class Writer:
+    """Owns the writing connection. All but the constructor runs on the writer's thread."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        clock: Clock,
+        observer: Observer | None,
+        loop: asyncio.AbstractEventLoop,
+        committed: Callable[[int, list[Checkpoint]], None],
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._observer = observer
+        self._loop = loop
+        self._committed = committed
+        # What follows mirrors the database as of the data version, and is forgotten when that changes.
+        self._data_version: int | None = None
+        self._versions: dict[str, int] = {}
+        self._position = 0
+        self._time = 0
+
+    def serve(self, connection: apsw.Connection, jobs: list[Job]) -> None:
+        """Settle every job, in as few transactions as the bounds allow."""
+        start = 0
+        while start < len(jobs):
+            upto = min(start + MAX_JOBS, len(jobs))
+            try:
+                start = self._transaction(connection, jobs, start, upto)
+            except BaseException as error:  # whoever waits for these jobs is to know, and the lane is to go on
+                if isinstance(error, apsw.BusyError):
+                    upto = len(jobs)  # they all waited as long as these did
+                self._give_up(connection, jobs[start:upto], error, translate)
+                start = upto
+
+    def _transaction(self, connection: apsw.Connection, jobs: list[Job], start: int, upto: int) -> int:
+        began = time.perf_counter()
+        self._begin(connection)
+        group = _Group(self._position)
+        try:
+            end = self._decide(connection, jobs, start, upto, group)
+        except BREAKING:
+            raise
+        except (apsw.Error, _TransactionLostError, ValueError, TypeError, OverflowError, AttributeError):
+            # Something in there cannot be kept. Which it is shows when each has a savepoint of its own.
+            self._undo(connection)
+            end, group = self._decide_carefully(connection, jobs, start, upto)
+        try:
+            connection.execute("COMMIT")
+        except apsw.Error as error:
+            self._give_up(connection, jobs[start:end], error, translate_commit)
+            return end
+        self._position = group.position
+        if len(self._versions) > MAX_STREAMS:
+            self._versions.clear()
+        post(self._loop, self._deliver, group)
+        if self._observer is not None and group.appends:
+            self._observer(AppendsCommitted(group.appends, group.events, time.perf_counter() - began))
+        return end
+
+    def _deliver(self, group: _Group) -> None:
+        self._committed(group.position, group.moved)
+        settle(group.done, group.failed)
+
+    def _begin(self, connection: apsw.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        data_version = connection.execute("PRAGMA data_version").get
+        if data_version != self._data_version:
+            self._versions.clear()
+            latest = connection.execute(log.LATEST).fetchone()
+            self._position, recorded = latest or (0, 0)
+            # An import may bring times of the future, which the clock is not to follow.
+            if recorded <= to_micros(self._clock()) + _DAY:
+                self._time = max(self._time, recorded)
+            self._data_version = data_version
+
+    def _now(self) -> int:
+        """The clock's time, once for each transaction; never less than it told before."""
+        self._time = max(self._time, to_micros(self._clock()))
+        return self._time
+
+    # --- The usual way: one INSERT for all --------------------------------------------------------------------------
+
+    def _decide(
+        self, connection: apsw.Connection, jobs: list[Job], start: int, upto: int, group: _Group
+    ) -> int:
+        versions = self._versions
+        claimed = self._look_up(connection, jobs, start, upto)
+        now = self._now()
+        position = group.position
+        done = group.done
+        rows: list[tuple[Any, ...]] = []
+        claim_rows: list[tuple[str, bytes, bytes, int]] = []
+        conflicts: list[tuple[asyncio.Future[Any], Append, VersionConflict]] = []
+        size = 0
+        until: float | None = None
+        end = upto
+        for index in range(start, upto):
+            future, work = jobs[index]
+            if future.cancelled():
+                continue
+            if type(work) is not Append:
+                if until is None:
+                    until = time.monotonic() + MAX_SECONDS
+                self._insert(connection, rows, claim_rows)
+                self._change(connection, index, future, work, group)
+                if time.monotonic() > until:
+                    end = index + 1
+                    break
+                continue
+            streams, claim = work
+            if claim is not None and (known := claimed.get(claim.command_id)) is not None:
+                done.append((future, _answer(claim.command_id, claim.fingerprint, known)))
+                continue
+            for stream_id, expected, _ in streams:
+                if expected is not Expect.ANY:
+                    version = versions[stream_id]
+                    if version != expected and (version or expected is not Expect.NO_STREAM):
+                        conflicts.append((future, work, VersionConflict(stream_id, expected, version)))
+                        break
+            else:
+                after: list[tuple[str, int]] = []
+                ids: list[UUID] = []
+                for stream_id, _, events in streams:
+                    version = versions[stream_id]
+                    category = stream_id.partition("-")[0]
+                    for event_id, name, schema_version, data, metadata, correlation, cause, actor, at in events:
+                        version += 1
+                        position += 1
+                        size += len(data)
+                        ids.append(event_id)
+                        rows.append(
+                            (
+                                position, event_id.bytes, stream_id, category, version, name, schema_version,
+                                data, metadata, now if at is None else at, correlation, cause, actor,
+                            )
+                        )  # fmt: skip
+                    versions[stream_id] = version
+                    after.append((stream_id, version))
+                outcome: Appended = _tuple(Appended, (tuple(after), position, tuple(ids), False))
+                done.append((future, outcome))
+                group.appends += 1
+                if claim is not None:
+                    claim_rows.append(log.claim_row(claim, outcome, now))
+                    claimed[claim.command_id] = Claimed(claim.fingerprint, outcome)
+                if size > MAX_BYTES:
+                    end = index + 1
+                    break
+        self._insert(connection, rows, claim_rows)
+        if conflicts:
+            self._settle_conflicts(connection, conflicts, group)
+        group.events = position - group.position
+        group.position = position
+        return end
+
+    def _look_up(self, connection: apsw.Connection, jobs: list[Job], start: int, upto: int) -> dict[str, Claimed]:
+        """Learn the versions of all streams that are not known, and what their claims came to, in one query each."""
+        versions = self._versions
+        unknown: list[str] = []
+        command_ids: list[str] = []
+        for index in range(start, upto):
+            work = jobs[index][1]
+            if type(work) is Append:
+                if work.claim is not None:
+                    command_ids.append(work.claim.command_id)
+                for stream in work.streams:
+                    if stream[0] not in versions:
+                        unknown.append(stream[0])
+        if unknown:
+            versions.update(log.versions(connection, unknown))
+        return log.claims(connection, command_ids) if command_ids else {}
+
+    def _insert(
+        self,
+        connection: apsw.Connection,
+        rows: list[tuple[Any, ...]],
+        claim_rows: list[tuple[str, bytes, bytes, int]],
+    ) -> None:
+        if rows:
+            connection.executemany(log.INSERT_EVENT, rows)
+            rows.clear()
+        if claim_rows:
+            connection.executemany(log.INSERT_CLAIM, claim_rows)
+            claim_rows.clear()
+
+    def _settle_conflicts(
+        self,
+        connection: apsw.Connection,
+        conflicts: list[tuple[asyncio.Future[Any], Append, VersionConflict]],
+        group: _Group,
+    ) -> None:
+        # A retried append finds its stream at a later version, which looks like a conflict until its ids are known.
+        events = [event for _, append, _ in conflicts for stream in append.streams for event in stream.events]
+        there = log.recorded(connection, events)
+        for future, append, conflict in conflicts:
+            if not there:
+                group.done.append((future, conflict))
+                continue
+            try:
+                first = _replayed(connection, append, there)
+            except EventIdReused as error:
+                group.failed.append((future, error))
+            else:
+                group.done.append((future, first or conflict))
+
+    # --- Other changes ----------------------------------------------------------------------------------------------
+
+    def _change(
+        self, connection: apsw.Connection, index: int, future: asyncio.Future[Any], work: Change, group: _Group
+    ) -> None:
+        moved: list[Checkpoint] = []
+        connection.execute("SAVEPOINT foldline_job")
+        try:
+            result = work.run(connection, moved)
+        except BaseException as error:  # of any kind: it is the caller's, and the thread lives on
+            if not connection.in_transaction:
+                raise _TransactionLostError(index, error) from error
+            connection.execute("ROLLBACK TO foldline_job")
+            connection.execute("RELEASE foldline_job")
+            if isinstance(error, BREAKING):
+                raise
+            group.failed.append((future, self._typed(error, connection)))
+            return
+        if not connection.in_transaction:
+            raise _TransactionLostError(index, StoreError("The SQL ended the transaction it ran in; nothing was kept."))
+        connection.execute("RELEASE foldline_job")
+        group.done.append((future, result))
+        group.moved += moved
+
+    def _typed(self, error: BaseException, connection: apsw.Connection) -> BaseException:
+        if isinstance(error, apsw.Error):
+            return translate(error, connection, self._path)
+        if isinstance(error, StopIteration):
+            return RuntimeError("the work raised StopIteration")
+        return error
+
+    # --- With care: a savepoint for each ------------------------------------------------------------------------------
+
+    def _decide_carefully(
+        self, connection: apsw.Connection, jobs: list[Job], start: int, upto: int
+    ) -> tuple[int, _Group]:
+        lost: dict[int, BaseException] = {}
+        while True:
+            self._begin(connection)
+            group = _Group(self._position)
+            try:
+                for index in range(start, upto):
+                    future, work = jobs[index]
+                    if future.cancelled():
+                        continue
+                    if index in lost:
+                        group.failed.append((future, self._typed(lost[index], connection)))
+                    elif type(work) is Append:
+                        self._append_alone(connection, future, work, group)
+                    else:
+                        self._change(connection, index, future, work, group)
+            except _TransactionLostError as error:
+                # It took everybody's work with it, so all but it is done again.
+                self._undo(connection)
+                lost[error.index] = error.error
+                continue
+            return upto, group
+
+    def _append_alone(
+        self, connection: apsw.Connection, future: asyncio.Future[Any], append: Append, group: _Group
+    ) -> None:
+        connection.execute("SAVEPOINT foldline_job")
+        try:
+            outcome, rows = self._decide_one(connection, append, group.position)
+            connection.executemany(log.INSERT_EVENT, rows)
+            if append.claim is not None and isinstance(outcome, Appended) and not outcome.replayed:
+                connection.executemany(log.INSERT_CLAIM, [log.claim_row(append.claim, outcome, self._time)])
+        except BREAKING:
+            raise
+        except (apsw.Error, FoldlineError, ValueError, TypeError, OverflowError, AttributeError) as error:
+            connection.execute("ROLLBACK TO foldline_job")
+            connection.execute("RELEASE foldline_job")
+            group.failed.append((future, self._unkeepable(error, connection)))
+            return
+        connection.execute("RELEASE foldline_job")
+        group.done.append((future, outcome))
+        if isinstance(outcome, Appended) and not outcome.replayed:
+            group.appends += 1
+            group.events += len(rows)
+            group.position += len(rows)
+
+    def _decide_one(
+        self, connection: apsw.Connection, append: Append, position: int
+    ) -> tuple[Outcome, list[tuple[Any, ...]]]:
+        streams, claim = append
+        if claim is not None and (known := log.claimed(connection, claim.command_id)) is not None:
+            return _answer(claim.command_id, claim.fingerprint, known), []
+        events = [event for stream in streams for event in stream.events]
+        if len({event.event_id for event in events}) < len(events):
+            raise EventIdReused("Two events of this append have the same id: give each event its own.")
+        first = _replayed(connection, append, log.recorded(connection, events))
+        if first is not None:
+            return first, []
+        versions = log.versions(connection, [stream.stream_id for stream in streams])
+        for stream_id, expected, _ in streams:
+            version = versions[stream_id]
+            wanted = 0 if expected is Expect.NO_STREAM else expected
+            if expected is not Expect.ANY and wanted != version:
+                return VersionConflict(stream_id, expected, version), []
+        now = self._now()
+        rows: list[tuple[Any, ...]] = []
+        for stream_id, _, added in streams:
+            for event in added:
+                position += 1
+                versions[stream_id] += 1
+                rows.append(_row(event, position, stream_id, versions[stream_id], now))
+        ids = tuple(event.event_id for event in events)
+        return Appended(tuple(versions.items()), position, ids), rows
+
+    def _unkeepable(self, error: Exception, connection: apsw.Connection) -> Exception:
+        if isinstance(error, (ValueError, OverflowError)):  # an int beyond 64 bits, text that is no Unicode
+            return CodecError(f"An event of this append cannot be kept by SQLite: {error}.")
+        if isinstance(error, apsw.Error):
+            return translate(error, connection, self._path)
+        return error
+
+    # --- When it fails ------------------------------------------------------------------------------------------------
+
+    def _undo(self, connection: apsw.Connection) -> None:
+        """Take the transaction back, and forget what was learnt from it."""
+        self._data_version = None
+        self._versions.clear()
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+    def _give_up(
+        self,
+        connection: apsw.Connection,
+        jobs: Sequence[Job],
+        error: BaseException,
+        typed: Callable[[apsw.Error, apsw.Connection, str], FoldlineError],
+    ) -> None:
+        """Fail these jobs and be ready for the next ones: what made room, or let go of the lock, needs no repair."""
+        failed: list[tuple[asyncio.Future[Any], BaseException]] = []
+        for future, _ in jobs:
+            # One error for each: they are raised in different tasks, and each gets its own traceback.
+            failed.append((future, typed(error, connection, self._path) if isinstance(error, apsw.Error) else error))
+        try:
+            self._undo(connection)
+        except apsw.Error as again:
+            # SQLite rolls back by itself when it cannot be told to; the next BEGIN tells whether it is well.
+            for _, earlier in failed:
+                earlier.add_note(f"Rolling back failed, too: {again}")
+        post(self._loop, settle, [], failed)
+
+
+def _row(event: NewEvent, position: int, stream_id: str, version: int, now: int) -> tuple[Any, ...]:
+    return (
+        position,
+        event.event_id.bytes,
+        stream_id,
+        stream_id.partition("-")[0],
+        version,
+        event.type,
+        event.schema_version,
+        event.data,
+        event.metadata,
+        now if event.recorded_micros is None else event.recorded_micros,
+        event.correlation_id,
+        event.causation_id,
+        event.actor,
+    )
+
+
+def _answer(command_id: str, fingerprint: bytes, known: Claimed) -> Outcome:
+    if known.fingerprint != fingerprint:
+        return ClaimReused(command_id)
+    return known.outcome._replace(replayed=True)
+
+
+def _replayed(
+    connection: apsw.Connection, append: Append, there: dict[bytes, tuple[str, int, int]]
+) -> Appended | None:
+    """The first outcome of an append whose events are recorded already; None where none of them is."""
+    places = [
+        (stream.stream_id, there.get(event.event_id.bytes)) for stream in append.streams for event in stream.events
+    ]
+    found = [place for _, place in places if place is not None]
+    if not found:
+        return None
+    # As one append they stand one after the other in the log, and those of a stream in that stream.
+    last = found[-1][2]
+    whole = len(found) == len(places) and [place[2] for place in found] == list(range(last - len(found) + 1, last + 1))
+    if not whole or any(place is None or place[0] != stream_id for stream_id, place in places):
+        raise EventIdReused(
+            "An event id of this append is recorded already, as part of another append: give each event its own id."
+        )
+    after = log.versions(connection, [stream.stream_id for stream in append.streams if not stream.events])
+    after.update({stream_id: version for stream_id, version, _ in found})
+    versions = tuple((stream.stream_id, after[stream.stream_id]) for stream in append.streams)
+    ids = tuple(event.event_id for stream in append.streams for event in stream.events)
+    return Appended(versions, last, ids, replayed=True)
