@@ -1,0 +1,113 @@
+"""Builds projections anew from the first event, with bounded memory, and tells how far it has come."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple, TypeAlias
+
+from foldline.domain.codec import Codec
+from foldline.errors import ProjectionHalted
+from foldline.observe import Observer
+from foldline.projection import ProjectionType
+from foldline.projection.feed import Feed
+from foldline.projection.member import Member, Retry
+from foldline.store.spi import EventStore, ViewStore
+
+CATCH_UP = 10_000
+"""How many events a projection far behind takes at a time: few enough that others get at the store between."""
+
+
+class Progress(NamedTuple):
+    """How far a rebuild has come.
+
+    ``rate`` is in positions a second since it began, ``seconds_left`` an estimate (None before there is a rate).
+    """
+
+    projection: str
+    position: int
+    head: int
+    rate: float
+    seconds_left: float | None
+
+    @property
+    def done(self) -> bool:
+        """Whether it has reached the head as it was when the rebuild began."""
+        return self.position >= self.head
+
+
+Watcher: TypeAlias = Callable[[Progress], None]
+"""Is told of progress after each batch, on the event loop; must be quick."""
+
+
+def teller(watcher: Watcher, head: int, clock: Callable[[], float]) -> Callable[[Member], None]:
+    """Tells a watcher of a member's progress towards a head."""
+    started = clock()
+
+    def tell(member: Member) -> None:
+        seconds = clock() - started
+        position = min(member.position, head)
+        rate = position / seconds if seconds > 0 else 0.0
+        left = (head - position) / rate if rate else None
+        watcher(Progress(member.name, position, head, rate, left))
+
+    return tell
+
+
+async def rebuild(
+    events: EventStore,
+    views: ViewStore,
+    codec: Codec,
+    projections: Iterable[ProjectionType],
+    *,
+    progress: Watcher | None = None,
+    observer: Observer | None = None,
+    batch: int = CATCH_UP,
+    retry: Retry | None = None,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Empty the projections' tables and fold the whole log into them, up to its head as of now.
+
+    All of them are fed by one reading of the log. Interrupted anywhere, by cancelling or by a crash, it leaves
+    tables that agree with their checkpoints, and whoever projects next goes on from there; so may another process
+    that serves the same projections meanwhile. Raises ProjectionHalted where an event cannot be handled, after the
+    other projections have been built.
+    """
+    feed = Feed(
+        events, views, codec, observer=observer, retry=retry or Retry(attempts=2), sleep=sleep, clock=clock
+    )
+    head = await feed.patiently("Reading the log's head", events.head, reading=True)
+    members: list[Member] = []
+    for one in projections:
+        checkpoint = await feed.patiently("Resetting a projection", lambda: views.reset(one.spec))  # noqa: B023
+        members.append(Member(one, checkpoint, clock()))
+    for member in members:
+        member.state = "rebuilding"
+        if progress is not None:
+            member.watchers.append(teller(progress, head, clock))
+    together = [member for member in members if head > member.position]
+    await catch_up(feed, together, head, batch)
+    for member in together:
+        # Whoever failed was left behind by the others, and now goes on alone.
+        while member.position < head and not member.halted:
+            await feed.recover(member)
+            await catch_up(feed, [member], head, batch)
+    for member in members:
+        if member.halted:
+            raise ProjectionHalted(
+                member.name, member.failed_at or member.position, member.error or "it failed"
+            )
+
+
+async def catch_up(feed: Feed, members: list[Member], head: int, batch: int) -> None:
+    """Feed members that are at one place together, until they reach a head or are unwell."""
+    while going := [one for one in members if one.position < head and not one.halted]:
+        after = min(member.position for member in going)
+        found = await feed.read(going, after, batch)
+        if found.position <= after:
+            return
+        await feed.step(going, after, found, keep=True)
+        if any(member.unwell for member in going):
+            members = [member for member in going if not member.unwell]
