@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from foldline.projection.query import Views as Views
     from foldline.projection.sql import Projection as Projection
     from foldline.projection.view import DELETE as DELETE
+    from foldline.projection.view import Delete as Delete
     from foldline.projection.view import Index as Index
     from foldline.projection.view import View as View
     from foldline.projection.view import projects as projects
@@ -58,7 +59,7 @@ _MODULES = {
     "foldline.projection.answers": ("answers",),
     "foldline.projection.query": ("Page", "Views"),
     "foldline.projection.sql": ("Projection",),
-    "foldline.projection.view": ("DELETE", "Index", "View", "projects"),
+    "foldline.projection.view": ("DELETE", "Delete", "Index", "View", "projects"),
     "foldline.store.spi": ("RecordedEvent", "Transaction"),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
@@ -79,6 +80,7 @@ __all__ = [  # noqa: RUF022  (in the order a reader meets them)
     "Index",
     "projects",
     "DELETE",
+    "Delete",
     "Projection",
     "Transaction",
     "answers",

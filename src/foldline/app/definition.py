@@ -134,9 +134,7 @@ class App:
         observer: Observer | None = None,
     ) -> AbstractContextManager[SyncRunning]:
         """The same for code without asyncio: ``with app.open_sync("sqlite:shop.db") as running``. Thread-safe."""
-        return opened_sync(
-            lambda: self.open(url, run_projections=run_projections, clock=clock, observer=observer)
-        )
+        return opened_sync(lambda: self.open(url, run_projections=run_projections, clock=clock, observer=observer))
 
     # --- Putting the parts together ----------------------------------------------------------------------------------
 
@@ -167,7 +165,7 @@ class App:
             if aggregate.category == known.category or aggregate.name == known.name:
                 raise DefinitionError(
                     f"Aggregates {known.name} and {aggregate.name} share the name or the category "
-                    f"{aggregate.category!r}: give one of them another, as in category=\"…\"."
+                    f'{aggregate.category!r}: give one of them another, as in category="…".'
                 )
         self._aggregates[aggregate.name] = aggregate
         self._take(aggregate.commands, aggregate.name)
@@ -191,7 +189,7 @@ class App:
     def _add_projection(self, projection: ProjectionType) -> None:
         if projection.name in self._projections:
             raise DefinitionError(
-                f"Two projections are named {projection.name!r}: give one of them another name, as in name=\"…\"."
+                f'Two projections are named {projection.name!r}: give one of them another name, as in name="…".'
             )
         self._projections[projection.name] = projection
         for event in projection.events:

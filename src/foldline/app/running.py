@@ -99,9 +99,7 @@ class Running:
                 metadata=metadata,
             )
         finally:
-            self._busy -= 1
-            if self._idle is not None and not self._busy:
-                self._idle.set()
+            self._done()
 
     async def ask(
         self,
@@ -144,9 +142,7 @@ class Running:
         state: S = copier(compiled.state_type)(loaded.state)
         return state
 
-    async def show(
-        self, stream_id: str, *, at_version: int | None = None, at: datetime | None = None
-    ) -> Loaded | None:
+    async def show(self, stream_id: str, *, at_version: int | None = None, at: datetime | None = None) -> Loaded | None:
         """A stream's folded state, version and position; None where no aggregate of this app has its category."""
         category = StreamId.parse(stream_id).category
         for aggregate in self.app.aggregates.values():
@@ -161,6 +157,11 @@ class Running:
     def follow(self, *, after: int = 0, types: Collection[str] | None = None) -> AsyncIterator[Batch]:
         """Every event from a position on, now and as it is recorded, in batches."""
         return follow(self.store, after=after, types=types)
+
+    def _done(self) -> None:
+        self._busy -= 1
+        if self._idle is not None and not self._busy:
+            self._idle.set()
 
     async def _finish(self) -> None:
         """Refuse new commands and wait for the accepted ones."""

@@ -18,7 +18,7 @@ T = TypeVar("T")
 def _blocking(
     method: Callable[Concatenate[Running, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[SyncRunning, P], T]:
-    def call(self: SyncRunning, *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(self: SyncRunning, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.wait_for(method(self.running, *args, **kwargs))
 
     call.__name__ = method.__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -19,7 +19,7 @@ from foldline.command.snapshots import Snapshots
 from foldline.domain.aggregate import AggregateType
 from foldline.domain.codec import Codec, check, encode
 from foldline.domain.decider import run
-from foldline.domain.message import Command, Event, check_id
+from foldline.domain.message import Command, Event, Query, check_id
 from foldline.domain.state import copier
 from foldline.errors import CommandIdReused, Conflict, FoldlineError, OutcomeUnknown, Rejected, UnknownName
 from foldline.observe import CommandExecuted, CommandRefused, Observer
@@ -38,8 +38,8 @@ from foldline.store.spi import (
 MAX_ATTEMPTS = 16
 """How often a command is decided before a conflict is given up on and told to the sender."""
 
-Authorize = Callable[[str | None, Command], Awaitable[None] | None]
-"""Raises Forbidden if the actor may not give the command; runs after schema validation, before business rules."""
+Authorize: TypeAlias = Callable[[str | None, Command | Query[Any]], Awaitable[None] | None]
+"""Raises Forbidden if the actor may not give the command or ask the query; after the schema, before the rules."""
 
 
 class Bus:
@@ -189,7 +189,7 @@ class Bus:
         newer = await self._loader.catch_up(aggregate, stream_id, loaded)
         return newer if newer.version != loaded.version else None
 
-    # --- A command that an application-level handler takes -------------------------------------------------------------
+    # --- A command that an application-level handler takes -----------------------------------------------------------
 
     async def _handle(
         self, command: Command, origin: Origin, claim: Claim | None, expected_version: int | None

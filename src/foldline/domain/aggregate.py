@@ -112,9 +112,7 @@ def aggregate_type(cls: type[S]) -> AggregateType[S]:
     return found
 
 
-def _compile(
-    cls: Any, id_field: str, category: str, snapshot_every: int | None, version: int
-) -> AggregateType[Any]:
+def _compile(cls: Any, id_field: str, category: str, snapshot_every: int | None, version: int) -> AggregateType[Any]:
     if not re.fullmatch(r"[A-Za-z0-9_.]{1,100}", category):
         raise DefinitionError(
             f"{cls.__name__} has the category {category!r}: use 1 to 100 letters, digits, dots and underscores "
@@ -131,8 +129,8 @@ def _compile(
     for command, handler in handlers.items():
         if id_field not in command.__struct_fields__:
             raise DefinitionError(
-                f"{cls.__name__} is found by {id_field!r}, but {command.__name__}, which {handler.__qualname__} handles, "
-                f"has no such field: add it to the command, or name another field in id=."
+                f"{cls.__name__} is found by {id_field!r}, but {command.__name__}, which {handler.__qualname__} "
+                f"handles, has no such field: add it to the command, or name another field in id=."
             )
     appliers = _routes(cls, "applies", Event)
 

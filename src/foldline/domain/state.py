@@ -12,8 +12,17 @@ from typing import Any
 from msgspec import inspect as shapes
 
 _CONTAINERS = (shapes.ListType, shapes.SetType, shapes.DictType)
-_MUTABLE = (*_CONTAINERS, shapes.AnyType, shapes.CustomType, shapes.DataclassType, shapes.TypedDictType,
-            shapes.ByteArrayType, shapes.MemoryViewType, shapes.ExtType, shapes.RawType)
+_MUTABLE = (
+    *_CONTAINERS,
+    shapes.AnyType,
+    shapes.CustomType,
+    shapes.DataclassType,
+    shapes.TypedDictType,
+    shapes.ByteArrayType,
+    shapes.MemoryViewType,
+    shapes.ExtType,
+    shapes.RawType,
+)
 
 _copiers: dict[Any, Callable[[Any], Any]] = {}
 

@@ -1,4 +1,4 @@
-"""The read side: views and projections, the runtime that keeps them up to date, and the questions they answer."""
+"""The read side: views and projections, what keeps them up to date, and the questions they answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ProjectionType: TypeAlias = ViewType[Any] | SqlType
 
 
 def projection_type(cls: type[Any]) -> ProjectionType:
-    """What a `View` or `Projection` class was compiled to; raises DefinitionError for a class that is neither."""
+    """What a `View` or `Projection` class was compiled to; raises DefinitionError for any other."""
     if issubclass(cls, View):
         return view_type(cls)
     if issubclass(cls, Projection):

@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def answers(function: F) -> F:
-    """Mark what answers a query: ``async def f(query: OrdersOf, views: Views, pricing: Pricing) -> Page[…]``.
+    """Mark what answers a query: ``async def f(query: OrdersOf, views: Views, shop: Shop) -> Page[…]``.
 
     Its first parameter is the query; the others are given by their types: `Views`, or services of the App.
     """
@@ -29,8 +29,8 @@ def answers(function: F) -> F:
 class QueryType:
     """A query handler as it was compiled.
 
-    ``returns`` is what the query's class says its answer is. ``views`` names the parameters that take `Views`;
-    ``services`` those that take services, with their types.
+    ``returns`` is what the query's class says its answer is. ``views`` names the parameters that take
+    `Views`; ``services`` those that take services, with their types.
     """
 
     query: type[Query[Any]]
@@ -49,7 +49,7 @@ class QueryType:
 
 
 def query_type(function: Callable[..., Any]) -> QueryType:
-    """What a function marked with `@answers` was compiled to; raises DefinitionError naming what is wrong with it."""
+    """What a function marked with `@answers` was compiled to; raises DefinitionError for what is wrong."""
     role = role_of(function)
     where = place(function)
     if role is None or role.name != "answers":
@@ -59,7 +59,9 @@ def query_type(function: Callable[..., Any]) -> QueryType:
     name, annotation, others = first_parameter(function)
     query, *more = message_types(function, name, annotation, Query)
     if more:
-        raise DefinitionError(f"{where} answers several queries: give each its own function, for each has its own answer.")
+        raise DefinitionError(
+            f"{where} answers several queries: give each its own function, for each has its own answer."
+        )
     for parameter, wanted in others.items():
         if wanted is inspect.Parameter.empty:
             raise DefinitionError(
@@ -79,7 +81,7 @@ def query_type(function: Callable[..., Any]) -> QueryType:
 
 
 def answer_of(query: type[Query[Any]]) -> Any:
-    """The type of a query's answer, as its class declares it: ``T`` of ``Query[T]``; Any where it does not say."""
+    """The type of a query's answer: ``T`` of the ``Query[T]`` it derives from, Any where it does not say."""
     for cls in query.__mro__:
         for base in vars(cls).get("__orig_bases__", ()):
             if typing.get_origin(base) is Query:

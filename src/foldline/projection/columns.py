@@ -41,8 +41,9 @@ LEAST_INTEGER, GREATEST_INTEGER = -(2**63), 2**63 - 1
 class ColumnType:
     """A field as a column.
 
-    ``base`` is the field's type without ``None`` and markers. ``encode`` and ``decode`` turn its values into the
-    column's and back; None where they are the same. ``shape`` changes where old values could not be read any more.
+    ``base`` is the field's type without ``None`` and markers. ``encode`` and ``decode`` turn its values into
+    the column's and back; None where they are the same. ``shape`` changes where old values could not be read
+    any more.
     """
 
     name: str
@@ -84,7 +85,7 @@ class ColumnType:
 
 
 def strip(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """A type without ``Annotated``, ``NewType`` and aliases around it, and the markers it was annotated with."""
+    """A type without ``Annotated``, ``NewType`` and aliases around it, and the markers it was given."""
     markers: tuple[Any, ...] = ()
     while True:
         if typing.get_origin(annotation) is typing.Annotated:

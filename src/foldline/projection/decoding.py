@@ -1,4 +1,4 @@
-"""Rows of SQL queries as the types asked for: values there are as the database has them, not as Python has them."""
+"""Rows of SQL queries, whose values are as the database has them, as the types asked for."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rows_as(type_: type[T], columns: Sequence[str], rows: Sequence[Row]) -> list
 def _single(type_: Any, columns: Sequence[str], rows: Sequence[Row]) -> list[Any]:
     if len(columns) != 1:
         raise CodecError(
-            f"The query has {len(columns)} columns, which is too many for one {getattr(type_, '__name__', type_)}: "
+            f"The query has {len(columns)} columns, too many for one {getattr(type_, '__name__', type_)}: "
             "select one, or ask for a struct with their names."
         )
     read = _reader(type_)
@@ -59,10 +59,7 @@ def _tuples(type_: Any, base: Any, columns: Sequence[str], rows: Sequence[Row]) 
     readers = [_reader(one) for one in types]
     if len(readers) != len(columns):
         raise ValueError(f"the query has {len(columns)} columns")
-    return [
-        msgspec.convert([read(value) for read, value in zip(readers, row, strict=True)], type_)
-        for row in rows
-    ]
+    return [msgspec.convert([read(value) for read, value in zip(readers, row, strict=True)], type_) for row in rows]
 
 
 def _records(type_: Any, fields: dict[str, Any], columns: Sequence[str], rows: Sequence[Row]) -> list[Any]:
@@ -70,13 +67,12 @@ def _records(type_: Any, fields: dict[str, Any], columns: Sequence[str], rows: S
     if unknown:
         raise ValueError(f"it has no field {unknown[0]!r}; its fields are {', '.join(fields)}")
     readers = [_reader(fields[column]) for column in columns]
-    return [
-        msgspec.convert(
-            {column: read(value) for column, read, value in zip(columns, readers, row, strict=True)},
-            type_,
-        )
-        for row in rows
-    ]
+    found = [{column: read(value) for column, read, value in zip(columns, readers, row, strict=True)} for row in rows]
+    if not hasattr(type_, "_fields"):
+        return [msgspec.convert(one, type_) for one in found]
+    # A named tuple is read by position, so its own defaults are put where a column is missing.
+    missing = {name: value for name, value in type_._field_defaults.items() if name not in columns}
+    return [msgspec.convert([{**missing, **one}.get(name) for name in fields], type_) for one in found]
 
 
 @lru_cache(maxsize=512)

@@ -1,4 +1,4 @@
-"""Feeds projections with batches: one read, one decode and one transaction for all, and each fails for itself."""
+"""Feeds projections with batches: one read, one decode and one transaction for all; each fails for itself."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from foldline.domain.codec import Codec
 from foldline.domain.message import Envelope
 from foldline.errors import OutcomeUnknown, ProjectionHalted, StoreBusy, StoreClosed, StoreError, StoreFull
 from foldline.observe import Observer, ProjectionAdvanced, ProjectionFailed
+from foldline.projection import ProjectionType
 from foldline.projection.member import Member, Retry
 from foldline.projection.projector import Changes, Decoded, FoldFailed, SqlShare, ViewShare, decode
 from foldline.projection.sql import SqlType
@@ -86,9 +87,7 @@ class Feed:
         self._codec = codec
         self._observer = observer
 
-    async def patiently(
-        self, what: str, call: Callable[[], Awaitable[R]], *, reading: bool = False
-    ) -> R:
+    async def patiently(self, what: str, call: Callable[[], Awaitable[R]], *, reading: bool = False) -> R:
         """Call the store, again and again while its trouble may pass, with growing pauses.
 
         Whatever hinders a mere reading may pass, but for the store being closed.
@@ -107,6 +106,15 @@ class Feed:
                 log.warning("%s failed (%s). Trying again in %.1f s.", what, error, pause)
             await self.sleep(pause)
 
+    async def join(self, type_: ProjectionType) -> Member:
+        """A projection as a member, with its tables made where they are missing."""
+        checkpoint = await self.patiently("Preparing a projection", lambda: self.views.prepare(type_.spec))
+        return Member(type_, checkpoint, self.clock())
+
+    async def reset(self, member: Member) -> None:
+        """Empty a member's tables and set it back to the log's beginning."""
+        member.set(await self.patiently("Resetting a projection", lambda: self.views.reset(member.type.spec)))
+
     async def read(self, members: Iterable[Member], after: int, limit: int, poll: float = 0) -> Batch:
         """What follows a position of the events that any of the members projects; see `next_batch`."""
         names = frozenset[str]().union(*(member.type.names for member in members))
@@ -121,9 +129,9 @@ class Feed:
     ) -> None:
         """Bring members, each from where it is, as far as a batch reaches that was read from ``after``.
 
-        Each ends further on, or told to have failed or to have lost its checkpoint to another process. ``keep``
-        keeps rows in memory for the next batch. Without ``write`` nothing is committed where no event concerns
-        anybody; positions then move in memory only.
+        Each ends further on, or told to have failed or to have lost its checkpoint to another process.
+        ``keep`` keeps rows in memory for the next batch. Without ``write`` nothing is committed where no
+        event concerns anybody; positions then move in memory only.
         """
         started = self.clock()
         # A member that was set back after the batch was read must not skip what lies between.
@@ -152,7 +160,7 @@ class Feed:
             await self._commit(plans)
 
     async def reread(self, members: Sequence[Member]) -> None:
-        """Take up the checkpoints that others wrote; halts members whose tables are another version's by now."""
+        """Take up the checkpoints others wrote; halts members whose tables are another version's by now."""
         found = await self.patiently("Reading checkpoints", self.views.checkpoints, reading=True)
         for member in members:
             checkpoint = found.get(member.name)
@@ -170,7 +178,8 @@ class Feed:
         log.error("Projection %s halted at position %d: %s", member.name, position, reason)
         member.stop("halted", ProjectionHalted(member.name, position, reason))
 
-    # --- Folding -------------------------------------------------------------------------------------------------
+    # --- Folding
+    # -------------------------------------------------------------------------------------------------
 
     async def _folded(self, members: list[Member], batch: Batch) -> list[Plan]:
         """What each member is to commit; those that fail are noted as failed and left out."""
@@ -202,7 +211,8 @@ class Feed:
         for (member, one, _), changed in zip(ready, changes, strict=True):
             if isinstance(changed, FoldFailed):
                 if changed.position is None and not member.careful:
-                    # Some row does not fit its table: look again, at each row after each event, to find out when.
+                    # Some row does not fit its table: look again, at each row after each event, to find out
+                    # when.
                     member.careful = True
                     member.states = {}
                 else:
@@ -212,8 +222,8 @@ class Feed:
         return plans
 
     async def _load(self, member: Member, share: ViewShare | SqlShare) -> list[Row]:
-        # Loading needs no transaction: rows change only together with the checkpoint, and unless that is still as
-        # it was, nothing is committed.
+        # Loading needs no transaction: rows change only together with the checkpoint, and unless that is
+        # still as it was, nothing is committed.
         if isinstance(share, SqlShare):
             return []
         keys = share.stored_keys(member.states)
@@ -222,10 +232,11 @@ class Feed:
         table = share.view.table
         return await self.patiently("Loading rows", lambda: self.views.load(table, keys))
 
-    # --- Committing ----------------------------------------------------------------------------------------------
+    # --- Committing
+    # ----------------------------------------------------------------------------------------------
 
     async def _commit(self, plans: list[Plan]) -> list[Plan]:
-        """Commit all in one transaction, or, where that fails, each in its own; the plans that were carried out."""
+        """Commit all in one transaction or, where that fails, each in its own; what went through."""
 
         async def work(transaction: Transaction) -> list[bool]:
             return [await plan.apply(transaction) for plan in plans]
@@ -254,12 +265,11 @@ class Feed:
             await self.reread(lost)
         return done
 
-    # --- Failing -------------------------------------------------------------------------------------------------
+    # --- Failing
+    # -------------------------------------------------------------------------------------------------
 
-    async def _troubled(
-        self, member: Member, error: Exception, share: ViewShare | SqlShare | None
-    ) -> None:
-        """Note what the store, or a handler in SQL, raised, unless somebody else has taken the tables meanwhile."""
+    async def _troubled(self, member: Member, error: Exception, share: ViewShare | SqlShare | None) -> None:
+        """Note what the store, or a handler in SQL, raised, unless somebody else has the tables by now."""
         if share is None:
             log.warning("The checkpoint of %s could not be moved on, and will be later: %s", member.name, error)
             return
@@ -289,7 +299,12 @@ class Feed:
         halted = member.attempts >= self.retry.attempts
         log.warning(
             "Projection %s failed at position %d, attempt %d of %d: %s",
-            member.name, position, member.attempts, self.retry.attempts, failure, exc_info=failure.error,
+            member.name,
+            position,
+            member.attempts,
+            self.retry.attempts,
+            failure,
+            exc_info=failure.error,
         )
         if self._observer is not None:
             self._observer(ProjectionFailed(member.name, position, member.attempts, str(failure), halted))

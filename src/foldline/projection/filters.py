@@ -1,4 +1,4 @@
-"""Filters, orders and cursors of the views' queries: checked against the view's fields, never part of SQL text."""
+"""Filters, orders and cursors of queries: checked against the view's fields, never part of SQL text."""
 
 from __future__ import annotations
 
@@ -40,13 +40,12 @@ def operators(column: ColumnType) -> tuple[Op, ...]:
     return tuple(found)
 
 
-def conditions(
-    view: ViewType[Any], filters: Mapping[str, object], *, strict: bool = True
-) -> tuple[Condition, ...]:
+def conditions(view: ViewType[Any], filters: Mapping[str, object], *, strict: bool = True) -> tuple[Condition, ...]:
     """Filters such as ``status="PAID"`` or ``total__gte=100`` as conditions.
 
-    Values are converted to the column's type; with ``strict=False`` from text too, and ``__in`` takes text with
-    commas. Raises ValidationFailed with every fault: an unknown field or operator, or a value that does not fit.
+    Values are converted to the column's type; with ``strict=False`` from text too, and ``__in`` takes text
+    with commas. Raises ValidationFailed with every fault: an unknown field or operator, or a value that does
+    not fit.
     """
     faults: list[Fault] = []
     found: list[Condition] = []
@@ -74,7 +73,10 @@ def conditions(
 
 
 def ordering(view: ViewType[Any], order_by: str | Iterable[str] | None) -> tuple[Ordering, ...]:
-    """An order such as ``"-total"`` or ``("status", "-total")``, made total by the key; raises ValidationFailed."""
+    """An order such as ``"-total"`` or ``("status", "-total")``, made total by the key.
+
+    Raises ValidationFailed for a field that is unknown, named twice, or not to be sorted by.
+    """
     columns = {column.name: column for column in view.columns}
     key = view.key.name
     names = [] if order_by is None else order_by.split(",") if isinstance(order_by, str) else list(order_by)
@@ -108,9 +110,7 @@ def key_value(view: ViewType[Any], key: object, *, strict: bool = True) -> Any:
         _refuse(view, view.key.name, str(error))
 
 
-def cursor_after(
-    view: ViewType[Any], order: Sequence[Ordering], where: Sequence[Condition], row: Row
-) -> str:
+def cursor_after(view: ViewType[Any], order: Sequence[Ordering], where: Sequence[Condition], row: Row) -> str:
     """An opaque, URL-safe text that stands for the place right after a row."""
     at = {column.name: index for index, column in enumerate(view.columns)}
     values = msgspec.json.encode([row[at[one.column]] for one in order])
@@ -137,14 +137,14 @@ def read_cursor(
         decoded: tuple[Any, ...] = msgspec.json.decode(values, type=tuple[types])  # type: ignore[valid-type]
     except (ValueError, TypeError, binascii.Error, msgspec.MsgspecError):
         _refuse(
-            view, "after", "it is no cursor of this query: pass on `next` as it was given, with the same filters and order"
+            view,
+            "after",
+            "it is no cursor of this query: pass on `next` as it was given, with the same filters and order",
         )
     return decoded
 
 
-def _seal(
-    view: ViewType[Any], order: Sequence[Ordering], where: Sequence[Condition], values: bytes
-) -> bytes:
+def _seal(view: ViewType[Any], order: Sequence[Ordering], where: Sequence[Condition], values: bytes) -> bytes:
     said = digest(view.name, view.fingerprint, list(order), sorted(map(repr, where)), values)
     return bytes.fromhex(said)
 
@@ -196,4 +196,3 @@ def _text(value: str) -> str:
 
 def _refuse(view: ViewType[Any], what: str, why: str) -> NoReturn:
     raise ValidationFailed(f"A query of {view.name}", [Fault(f"$.{what}", why)])
-

@@ -25,16 +25,16 @@ class Retry(NamedTuple):
     def pause(self, attempt: int) -> float:
         """Seconds to wait after an attempt, counted from 1."""
         longest: float = min(self.cap, self.first * 2.0 ** min(attempt - 1, 60))
-        return longest * (1 - random.random() / 2)  # noqa: S311  # jitter, not a secret
+        return longest * (1 - random.random() / 2)  # jitter, not a secret
 
 
 class Member:
     """One projection's progress in this process.
 
     ``checkpoint`` is what is committed; ``position`` may be further, past events that do not concern it.
-    ``failed_at`` is the event it fails on. ``before``, ``limit`` and ``careful`` bound its next share of a batch,
-    so that it commits what precedes that event and feels its way to it. Whoever moves it holds ``lock`` and is its
-    ``owner``.
+    ``failed_at`` is the event it fails on. ``before``, ``limit`` and ``careful`` bound its next share of a
+    batch, so that it commits what precedes that event and feels its way to it. Whoever moves it holds
+    ``lock`` and is its ``owner``.
     """
 
     def __init__(self, type_: ProjectionType, checkpoint: Checkpoint, now: float) -> None:
@@ -109,7 +109,7 @@ class Member:
                 elif not future.done():
                     future.set_result(None)
             self.waiters = still
-        for watcher in self.watchers:
+        for watcher in list(self.watchers):
             watcher(self)
 
     def stop(self, state: str, error: BaseException) -> None:

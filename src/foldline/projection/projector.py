@@ -68,9 +68,9 @@ class Changes(NamedTuple):
 class ViewShare:
     """One view's share of a batch: which of its events concern it, and which rows they touch.
 
-    ``limit`` and ``before`` bound it, for a projection that feels its way towards an event it fails on; what is
-    left out comes again in a later batch. ``position`` is how far the share reaches. Raises FoldFailed where the
-    keys of an event cannot be told.
+    ``limit`` and ``before`` bound it, for a projection that feels its way towards an event it fails on; what
+    is left out comes again in a later batch. ``position`` is how far the share reaches. Raises FoldFailed
+    where the keys of an event cannot be told.
     """
 
     __slots__ = ("keys", "position", "steps", "view")
@@ -128,9 +128,9 @@ class ViewShare:
     def fold(self, loaded: Iterable[Row], states: dict[Any, Any], *, careful: bool = False) -> Changes:
         """Fold the events into the rows, and tell what changed.
 
-        ``states`` holds rows known from before (None: there is none) and is changed in place; where this raises
-        FoldFailed it must be thrown away. ``careful`` looks at each row after each event rather than at the end,
-        to find the event after which a row does not fit its table.
+        ``states`` holds rows known from before (None: there is none) and is changed in place; where this
+        raises FoldFailed it must be thrown away. ``careful`` looks at each row after each event rather than
+        at the end, to find the event after which a row does not fit its table.
         """
         view = self.view
         key_name = view.key.name

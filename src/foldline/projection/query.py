@@ -10,7 +10,14 @@ import msgspec
 
 from foldline.errors import DefinitionError
 from foldline.projection.decoding import rows_as
-from foldline.projection.filters import check_limit, conditions, cursor_after, key_value, ordering, read_cursor
+from foldline.projection.filters import (
+    check_limit,
+    conditions,
+    cursor_after,
+    key_value,
+    ordering,
+    read_cursor,
+)
 from foldline.projection.view import View, ViewType
 from foldline.store.spi import Select, ViewStore
 
@@ -22,7 +29,7 @@ Waiter: TypeAlias = Callable[[Collection[str] | None, int, float], Awaitable[Non
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
-    """Some rows, and where the next ones begin: ``next`` is a cursor to pass as ``after``, None at the end."""
+    """Some rows, and where the next begin: ``next`` is a cursor to pass as ``after``, None at the end."""
 
     items: list[T]
     next: str | None = None
@@ -32,12 +39,13 @@ class Views:
     """The views of one application, to be read.
 
     Filters are keyword arguments: a field's name for equality, or with an operator: ``total__gte=100``,
-    ``status__in=[…]``, ``email__contains="@example"``; further ``ne``, ``lt``, ``lte``, ``gt``, ``startswith`` and
-    ``null``. ``order_by`` is a field, ``"-field"`` for descending, or a tuple of them; the key always comes last, so
-    that every order is total. Raises ValidationFailed for filters, orders and cursors that do not fit the view.
+    ``status__in=[…]``, ``email__contains="@example"``; further ``ne``, ``lt``, ``lte``, ``gt``,
+    ``startswith`` and ``null``. ``order_by`` is a field, ``"-field"`` for descending, or a tuple of them;
+    the key always comes last, so that every order is total. Raises ValidationFailed for filters, orders and
+    cursors that do not fit the view.
 
-    One that `at` gave reads no view before it has reached a position, and raises ViewBehind where that takes longer
-    than it may, or ProjectionHalted.
+    One that `at` gave reads no view before it has reached a position, and raises ViewBehind where that takes
+    longer than it may, or ProjectionHalted.
     """
 
     def __init__(
@@ -57,10 +65,8 @@ class Views:
         self._reached: set[str | None] = set()
 
     def at(self, position: int, timeout: float) -> Views:
-        """The same views, once they have reached a position, for which all reads together wait ``timeout`` seconds."""
-        return Views(
-            self._store, self._types, after=position, deadline=time.monotonic() + timeout, wait=self._wait
-        )
+        """The same views once they have reached a position; reads wait ``timeout`` seconds for it in all."""
+        return Views(self._store, self._types, after=position, deadline=time.monotonic() + timeout, wait=self._wait)
 
     async def get(self, view: type[V], key: object, *, strict: bool = True) -> V | None:
         """The row of a key, if there is one."""
@@ -108,7 +114,7 @@ class Views:
         limit: int = 50,
         strict: bool = False,
     ) -> Page[V]:
-        """Like `page`, for filters from elsewhere: unless ``strict``, numbers, times and lists are read from text."""
+        """Like `page`, for filters from elsewhere: unless ``strict``, values and lists are read from text."""
         found = self._type(view)
         where, order = conditions(found, filters, strict=strict), ordering(found, order_by)
         check_limit(found, limit)
@@ -130,11 +136,11 @@ class Views:
     async def sql(
         self, type_: type[T], text: str, *parameters: Any, reads: Iterable[type[View]] | None = None
     ) -> list[T]:
-        """The rows of a reading query with ``?`` parameters, as structs, dataclasses, dicts, tuples or plain values.
+        """The rows of a query with ``?`` parameters, as structs, dataclasses, dicts, tuples or plain values.
 
-        Columns go to the fields of their names. ``reads`` names the views that must have reached the position asked
-        for, if not all. Raises CodecError for rows that do not fit the type, and Unsupported where the store has no
-        SQL.
+        Columns go to the fields of their names. ``reads`` names the views that must have reached the
+        position asked for, if not all. Raises CodecError for rows that do not fit the type, and Unsupported
+        where the store has no SQL.
         """
         if reads is None:
             await self._until_reached(None)

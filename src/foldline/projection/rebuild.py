@@ -16,13 +16,14 @@ from foldline.projection.member import Member, Retry
 from foldline.store.spi import EventStore, ViewStore
 
 CATCH_UP = 10_000
-"""How many events a projection far behind takes at a time: few enough that others get at the store between."""
+"""How many events a projection far behind takes at a time: few, so that others get at the store between."""
 
 
 class Progress(NamedTuple):
     """How far a rebuild has come.
 
-    ``rate`` is in positions a second since it began, ``seconds_left`` an estimate (None before there is a rate).
+    ``rate`` is in positions a second since it began, ``seconds_left`` an estimate (None before there is a
+    rate).
     """
 
     projection: str
@@ -70,20 +71,16 @@ async def rebuild(
 ) -> None:
     """Empty the projections' tables and fold the whole log into them, up to its head as of now.
 
-    All of them are fed by one reading of the log. Interrupted anywhere, by cancelling or by a crash, it leaves
-    tables that agree with their checkpoints, and whoever projects next goes on from there; so may another process
-    that serves the same projections meanwhile. Raises ProjectionHalted where an event cannot be handled, after the
-    other projections have been built.
+    All of them are fed by one reading of the log. Interrupted anywhere, by cancelling or by a crash, it
+    leaves tables that agree with their checkpoints, and whoever projects next goes on from there; so may
+    another process that serves the same projections meanwhile. Raises ProjectionHalted where an event cannot
+    be handled, after the other projections have been built.
     """
-    feed = Feed(
-        events, views, codec, observer=observer, retry=retry or Retry(attempts=2), sleep=sleep, clock=clock
-    )
+    feed = Feed(events, views, codec, observer=observer, retry=retry or Retry(attempts=2), sleep=sleep, clock=clock)
     head = await feed.patiently("Reading the log's head", events.head, reading=True)
-    members: list[Member] = []
-    for one in projections:
-        checkpoint = await feed.patiently("Resetting a projection", lambda: views.reset(one.spec))  # noqa: B023
-        members.append(Member(one, checkpoint, clock()))
+    members = [await feed.join(one) for one in projections]
     for member in members:
+        await feed.reset(member)
         member.state = "rebuilding"
         if progress is not None:
             member.watchers.append(teller(progress, head, clock))
@@ -96,9 +93,7 @@ async def rebuild(
             await catch_up(feed, [member], head, batch)
     for member in members:
         if member.halted:
-            raise ProjectionHalted(
-                member.name, member.failed_at or member.position, member.error or "it failed"
-            )
+            raise ProjectionHalted(member.name, member.failed_at or member.position, member.error or "it failed")
 
 
 async def catch_up(feed: Feed, members: list[Member], head: int, batch: int) -> None:

@@ -1,4 +1,4 @@
-"""Keeps the projections of a process up to date: those near the head together, those far behind each by itself."""
+"""Keeps a process's projections up to date: those near the head together, those far behind by themselves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from foldline.domain.codec import Codec
-from foldline.errors import ProjectionHalted, StoreClosed, UnknownName, ViewBehind
+from foldline.errors import FoldlineError, ProjectionHalted, StoreClosed, UnknownName, ViewBehind
 from foldline.observe import Observer
 from foldline.projection import ProjectionType
 from foldline.projection.feed import Feed, log
@@ -20,7 +20,7 @@ from foldline.store.spi import EventStore, ViewStore
 from foldline.subscription import POLL
 
 FLUSH = 0.05
-"""At most this many seconds pass before other processes see that a projection went past events of other types."""
+"""At most so many seconds pass before other processes see that a projection went past foreign events."""
 
 STAND_BY = 1.0
 """How often, in seconds, a projection that another process advances is looked at."""
@@ -29,9 +29,9 @@ STAND_BY = 1.0
 class ProjectionStatus(NamedTuple):
     """How a projection fares.
 
-    ``lag`` is how many positions it is behind ``head``, the end of the log as last seen; ``rate`` is in positions
-    a second, lately. ``state`` is live, catching-up, rebuilding, halted or stopped (nothing projects it in this
-    process). ``error`` says why it halted, or what it is trying again.
+    ``lag`` is how many positions it is behind ``head``, the end of the log as last seen; ``rate`` is in
+    positions a second, lately. ``state`` is live, catching-up, rebuilding, halted or stopped (nothing
+    projects it in this process). ``error`` says why it halted, or what it is trying again.
     """
 
     name: str
@@ -81,21 +81,26 @@ class ProjectionRuntime:
         self._runner: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> ProjectionRuntime:
-        """Make the tables that are missing, read the checkpoints, and start; raises DefinitionError and StoreError."""
+        """Make the missing tables, read the checkpoints, and start; raises DefinitionError and StoreError."""
         feed = self._feed
         members = {}
         for one in self._types.values():
-            checkpoint = await feed.patiently("Preparing a projection", lambda: feed.views.prepare(one.spec))  # noqa: B023
-            members[one.name] = Member(one, checkpoint, feed.clock())
+            members[one.name] = await feed.join(one)
         self._head = await feed.patiently("Reading the log's head", feed.events.head, reading=True)
         self._members = members
-        self._runner = asyncio.create_task(self._run(), name="foldline projections")
+        started = asyncio.Event()
+        self._runner = asyncio.create_task(self._run(started), name="foldline projections")
+        try:
+            await started.wait()
+        except BaseException:
+            self._runner.cancel()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop. A batch in flight is committed whole or not at all, and what is not will be done at the next start."""
+        """Stop. A batch in flight is committed whole or not at all; the next start goes on from there."""
         runner, self._runner = self._runner, None
         if runner is None:
             return
@@ -105,7 +110,8 @@ class ProjectionRuntime:
         if not runner.cancelled() and (fault := runner.exception()) is not None:
             raise fault
 
-    # --- For users -----------------------------------------------------------------------------------------------
+    # --- For users
+    # -----------------------------------------------------------------------------------------------
 
     def status(self) -> list[ProjectionStatus]:
         """How each projection fares, as this process knows it. See `read_status` where none runs here."""
@@ -125,10 +131,10 @@ class ProjectionRuntime:
         ]
 
     async def wait(self, names: Collection[str] | None, position: int, timeout: float) -> None:
-        """Wait until the named projections (None: all) have reached a position, at most ``timeout`` seconds in all.
+        """Wait until the named projections (None: all) have reached a position, ``timeout`` seconds at most.
 
-        Raises ViewBehind where one did not in time, ProjectionHalted where it will not, and UnknownName. Where the
-        projections do not run here, those of another process are waited for.
+        Raises ViewBehind where one did not in time, ProjectionHalted where it will not, and UnknownName.
+        Where the projections do not run here, those of another process are waited for.
         """
         started = time.monotonic()
         for name in self._types if names is None else names:
@@ -146,27 +152,42 @@ class ProjectionRuntime:
     async def rebuild(self, name: str, progress: Watcher | None = None) -> None:
         """Build a projection anew from the first event, and wait until it has reached the head as of now.
 
-        Cancelling the call stops the waiting; the projection goes on catching up. Raises ProjectionHalted where it
-        cannot handle an event, and UnknownName.
+        Cancelling the call stops the waiting; the projection goes on catching up. Raises ProjectionHalted
+        where it cannot handle an event, UnknownName, and FoldlineError where no projection runs here.
         """
         member = self._members.get(name)
+        if name not in self._types:
+            raise UnknownName("projection", name, list(self._types))
         if member is None or self._tasks is None:
-            raise UnknownName("running projection", name, list(self._members))
+            raise FoldlineError(f"Projection {name!r} does not run in this process: rebuild it where it does.")
         feed = self._feed
         head = await feed.patiently("Reading the log's head", feed.events.head, reading=True)
         async with member.lock:
-            checkpoint = await feed.patiently("Resetting a projection", lambda: feed.views.reset(member.type.spec))
-            member.set(checkpoint)
+            await feed.reset(member)
             member.state = "rebuilding"
             self._start([member])
-        tell = teller(progress, head, feed.clock) if progress is not None else None
-        if tell is not None:
-            member.watchers.append(tell)
+        if progress is None:
+            await self._reached(member, head, None, 0)
+            return
+        tell = teller(progress, head, feed.clock)
+        faults: list[Exception] = []
+
+        def guarded(member: Member) -> None:
+            # What the caller's function raises is the caller's, and must not stop the projection.
+            try:
+                tell(member)
+            except Exception as error:
+                faults.append(error)
+                member.watchers.remove(guarded)
+
+        member.watchers.append(guarded)
         try:
             await self._reached(member, head, None, 0)
         finally:
-            if tell is not None:
-                member.watchers.remove(tell)
+            if guarded in member.watchers:
+                member.watchers.remove(guarded)
+        if faults:
+            raise faults[0]
 
     async def _reached(self, member: Member, position: int, timeout: float | None, started: float) -> None:
         if member.position >= position:
@@ -189,13 +210,15 @@ class ProjectionRuntime:
             if waiter in member.waiters:
                 member.waiters.remove(waiter)
 
-    # --- Running -------------------------------------------------------------------------------------------------
+    # --- Running
+    # -------------------------------------------------------------------------------------------------
 
-    async def _run(self) -> None:
+    async def _run(self, started: asyncio.Event) -> None:
         """Run until cancelled; a store that is closed underneath ends it quietly."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
+                started.set()
                 starts: dict[int, list[Member]] = {}
                 for member in self._members.values():
                     starts.setdefault(member.position, []).append(member)
@@ -267,14 +290,16 @@ class ProjectionRuntime:
         """Wait while another process advances the projection: it does what would be done here."""
         feed = self._feed
         while member.lost and not member.halted:
+            head = await feed.patiently("Reading the log's head", feed.events.head, reading=True)
+            self._head = max(self._head, head)
+            if head - member.position <= self._batch:
+                member.lost = False
+                return
             before, generation = member.position, member.checkpoint.generation
             await feed.sleep(STAND_BY)
             async with member.lock:
                 await feed.reread([member])
-                head = await feed.patiently("Reading the log's head", feed.events.head, reading=True)
-                self._head = max(self._head, head)
-                moved = member.position != before or member.checkpoint.generation != generation
-                member.lost = moved and head - member.position > self._batch
+            member.lost = (before, generation) != (member.position, member.checkpoint.generation)
 
     async def _follow(self) -> None:
         """Feed all live members from one reading of the log."""

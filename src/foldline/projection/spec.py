@@ -17,7 +17,7 @@ def digest(*parts: Any) -> str:
 
 
 def field_types(cls: Any) -> dict[str, Any]:
-    """The resolved annotation of each field of a struct class; raises DefinitionError where one is unknown."""
+    """The resolved annotation of each field of a struct class; raises DefinitionError for unknown ones."""
     try:
         return {field.name: field.type for field in msgspec.structs.fields(cls)}
     except (NameError, TypeError, AttributeError) as error:
@@ -29,10 +29,12 @@ def field_types(cls: Any) -> dict[str, Any]:
 
 def check_name(cls_name: str, name: str) -> None:
     """Raise DefinitionError for a name that a projection or its table cannot have in every store."""
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,62}", name) or name.lower().startswith(("foldline_", "sqlite_", "pg_")):
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,62}", name) or name.lower().startswith(
+        ("foldline_", "sqlite_", "pg_")
+    ):
         raise DefinitionError(
-            f"{cls_name} is named, or has a table named, {name!r}: use 1 to 63 letters, digits and underscores, "
-            "a letter first, and nothing that begins with foldline_, sqlite_ or pg_."
+            f"{cls_name} is named, or has a table named, {name!r}: use 1 to 63 letters, digits and "
+            "underscores, a letter first, and nothing that begins with foldline_, sqlite_ or pg_."
         )
 
 

@@ -1,4 +1,4 @@
-"""Projections that are better said in SQL: their own tables, and async handlers that are given the transaction."""
+"""Projections that are better said in SQL: own tables, and async handlers that are given the transaction."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from foldline.store.spi import ProjectionSpec, Transaction
 class Projection:
     """A read model written in SQL, kept in tables of its own.
 
-    ``class Sales(Projection, tables=("sales",), version=1)`` has ``setup``, the SQL that makes these tables, and
-    methods ``@projects async def paid(self, event: OrderPaid, tx: Transaction)`` that change them by
-    ``await tx.execute("… ? …", value)``. A handler awaits nothing but the transaction, and may run twice, for what it
-    does commits together with the checkpoint or not at all. ``self`` keeps no state.
+    ``class Sales(Projection, tables=("sales",), version=1)`` has ``setup``, the SQL that makes these tables,
+    and methods ``@projects async def paid(self, event: OrderPaid, tx: Transaction)`` that change them by
+    ``await tx.execute("… ? …", value)``. A handler awaits nothing but the transaction, and may run twice,
+    for what it does commits together with the checkpoint or not at all. ``self`` keeps no state.
     """
 
     setup: ClassVar[str | Sequence[str]] = ""
@@ -32,7 +32,8 @@ class Projection:
         """Compile the class; raises DefinitionError naming what is wrong with it and what to do."""
         super().__init_subclass__(**kwargs)
         if tables:
-            cls.__sql_type__ = _compile(cls, tables, snake_case(cls.__name__) if name is None else name, version)  # type: ignore[attr-defined]
+            compiled = _compile(cls, tables, snake_case(cls.__name__) if name is None else name, version)
+            cls.__sql_type__ = compiled  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,9 +97,7 @@ def _compile(cls: type[Projection], tables: Sequence[str], name: str, version: i
     said = (cls.setup,) if isinstance(cls.setup, str) else tuple(cls.setup)
     setup = tuple(statement for text in said for statement in statements(text))
     if not setup:
-        raise DefinitionError(
-            f"{cls.__name__} has no setup: give it `setup`, the SQL that makes {', '.join(tables)}."
-        )
+        raise DefinitionError(f"{cls.__name__} has no setup: give it `setup`, the SQL that makes {', '.join(tables)}.")
     routes: dict[type[Event], SqlRoute] = {}
     for found in routed(cls, "projects"):
         if not inspect.iscoroutinefunction(found.function):
@@ -115,8 +114,8 @@ def _compile(cls: type[Projection], tables: Sequence[str], name: str, version: i
         for event in message_types(found.function, parameter, annotation, Event):
             if event in routes:
                 raise DefinitionError(
-                    f"{cls.__name__} projects {event.__name__} twice, in {routes[event].where} and {found.where}: "
-                    "keep one of them."
+                    f"{cls.__name__} projects {event.__name__} twice, in {routes[event].where} "
+                    f"and {found.where}: keep one of them."
                 )
             routes[event] = SqlRoute(found.function, takes, found.where)
     if not routes:
@@ -143,7 +142,9 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_BODIED = re.compile(r"\bCREATE\b(?:\s+OR\s+REPLACE)?(?:\s+TEMP(?:ORARY)?)?\s+(?:TRIGGER|FUNCTION|PROCEDURE)\b", re.I)
+_BODIED = re.compile(
+    r"\bCREATE\b(?:\s+OR\s+REPLACE)?(?:\s+TEMP(?:ORARY)?)?\s+(?:TRIGGER|FUNCTION|PROCEDURE)\b", re.IGNORECASE
+)
 
 
 def statements(text: str) -> Iterator[str]:

@@ -45,10 +45,10 @@ def projects(*, keys: Callable[[Any], Iterable[Any]]) -> Callable[[F], F]: ...
 def projects(function: Any = None, /, *, keys: Any = None) -> Any:
     """Mark what a view, or a projection in SQL, makes of an event.
 
-    On a view's method ``(self, event[, envelope: Envelope])``: it changes the row in place and returns None, or
-    returns `DELETE`. The row is the one whose key the event's field of that name holds; ``keys=`` tells the rows
-    of an event that has no such field, or touches many: ``@projects(keys=lambda event: [line.sku for line in
-    event.lines])``. A row that is not there yet starts from the defaults.
+    On a view's method ``(self, event[, envelope: Envelope])``: it changes the row in place and returns None,
+    or returns `DELETE`. The row is the one whose key the event's field of that name holds; ``keys=`` tells
+    the rows of an event that has no such field, or touches many: ``@projects(keys=lambda event: [line.sku
+    for line in event.lines])``. A row that is not there yet starts from the defaults.
     """
 
     def marked(wanted: F) -> F:
@@ -135,7 +135,7 @@ class ViewMeta(msgspec.StructMeta):
         indexes: Sequence[Sequence[str]] = (),
         **config: Any,
     ) -> ViewMeta:
-        """Create and compile the class; raises DefinitionError naming what is wrong with it and what to do."""
+        """Create and compile the class; raises DefinitionError saying what is wrong and what to do."""
         cls = super().__new__(mcls, cls_name, bases, namespace, **config)
         if key is not None:
             cls.__view_type__ = _compile(  # type: ignore[attr-defined]
@@ -147,10 +147,10 @@ class ViewMeta(msgspec.StructMeta):
 class View(msgspec.Struct, metaclass=ViewMeta):
     """A read model: a table with a typed column for each field and one row a key, folded from events.
 
-    ``class OrderSummary(View, key="order_id")`` is kept in the table ``order_summary`` (``name=`` names another). The
-    key comes first and has no default; all other fields have one. ``version=`` is raised when handlers change their
-    meaning: the view is then built anew. ``indexes=(("status", "total"),)`` declares indexes over several fields;
-    `Index` marks one. A class without ``key=`` is a base for others.
+    ``class OrderSummary(View, key="order_id")`` is kept in the table ``order_summary`` (``name=`` names
+    another). The key comes first and has no default; all other fields have one. ``version=`` is raised when
+    handlers change their meaning: the view is then built anew. ``indexes=(("status", "total"),)`` declares
+    indexes over several fields; `Index` marks one. A class without ``key=`` is a base for others.
     """
 
 
@@ -180,17 +180,13 @@ def _compile(cls: Any, key: str, name: str, version: int, indexes: Sequence[Sequ
     for column in columns:
         if column.kind is Kind.JSON and any(column.name in index for index in (*marked, *composites)):
             raise DefinitionError(f"{cls.__name__}.{column.name} is kept as JSON, which cannot be indexed.")
-    table = Table(
-        name, tuple(column.column for column in columns), key, tuple(dict.fromkeys((*marked, *composites)))
-    )
+    table = Table(name, tuple(column.column for column in columns), key, tuple(dict.fromkeys((*marked, *composites))))
     shapes = [column.shape for column in columns]
     spec = ProjectionSpec(name, digest("view", name, version, table, shapes), (table,))
     routes = _routes(cls, columns[0])
     if not routes:
         raise DefinitionError(f"{cls.__name__} projects no event: give it a method decorated with @projects.")
-    return ViewType(
-        name, cls, version, columns, table, spec, routes, _struct_of(cls, columns), _row_of(cls, columns)
-    )
+    return ViewType(name, cls, version, columns, table, spec, routes, _struct_of(cls, columns), _row_of(cls, columns))
 
 
 def _columns(cls: Any, key: str) -> tuple[tuple[ColumnType, ...], list[tuple[str, ...]]]:
@@ -202,6 +198,10 @@ def _columns(cls: Any, key: str) -> tuple[tuple[ColumnType, ...], list[tuple[str
     fields = {field.name: field for field in msgspec.structs.fields(cls)}
     if next(iter(fields)) != key or not fields[key].required:
         raise DefinitionError(f"{cls.__name__}.{key} is the key: declare it first, and without a default.")
+    if len(cls.__match_args__) < len(fields) or cls.__struct_config__.frozen:
+        raise DefinitionError(
+            f"{cls.__name__} is kw_only or frozen, but rows are made by position and changed in place: leave that out."
+        )
     marked: list[tuple[str, ...]] = []
     columns: list[ColumnType] = []
     seen: dict[str, str] = {}
@@ -218,7 +218,8 @@ def _columns(cls: Any, key: str) -> tuple[tuple[ColumnType, ...], list[tuple[str
             marked.append((field.name,))
     if columns[0].kind not in KEY_KINDS or columns[0].nullable:
         raise DefinitionError(
-            f"{cls.__name__}.{key} is {annotations[key]}: a key is a str, int, UUID, date, or an enum of text."
+            f"{cls.__name__}.{key} is {annotations[key]}: "
+            "a key is a str, int, UUID, date, or an enum of text or whole numbers."
         )
     return tuple(columns), marked
 
@@ -240,8 +241,8 @@ def _routes(cls: Any, key: ColumnType) -> dict[type[Event], Route]:
         for event in message_types(found.function, name, annotation, Event):
             if event in routes:
                 raise DefinitionError(
-                    f"{cls.__name__} projects {event.__name__} twice, in {routes[event].where} and {found.where}: "
-                    "keep one of them."
+                    f"{cls.__name__} projects {event.__name__} twice, in {routes[event].where} "
+                    f"and {found.where}: keep one of them."
                 )
             keys = found.options["keys"]
             routes[event] = Route(
@@ -258,14 +259,15 @@ def _key_of(cls: Any, key: ColumnType, event: type[Event], found: Routed) -> Cal
     annotation = field_types(event).get(key.name)
     if annotation is None:
         raise DefinitionError(
-            f"{cls.__name__} is kept by {key.name!r}, but {event.__name__}, which {found.where} projects, has no such "
-            "field: say which rows it is about, as in @projects(keys=lambda event: [event.…])."
+            f"{cls.__name__} is kept by {key.name!r}, but {event.__name__}, which {found.where} projects, "
+            "has no such field: say which rows it is about, as in @projects(keys=lambda event: [event.…])."
         )
     same = column_type(f"{event.__name__}.{key.name}", key.name, annotation)
     if same.base != key.base:
         raise DefinitionError(
-            f"{cls.__name__}.{key.name} is {key.base}, but {event.__name__}.{key.name}, which {found.where} projects, "
-            f"is {annotation}: give both one type, or turn one into the other in @projects(keys=…)."
+            f"{cls.__name__}.{key.name} is {key.base}, but {event.__name__}.{key.name}, "
+            f"which {found.where} projects, is {annotation}: "
+            "give both one type, or turn one into the other in @projects(keys=…)."
         )
     get = operator.attrgetter(key.name)
     if not same.nullable:

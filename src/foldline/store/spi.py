@@ -285,7 +285,13 @@ class EventStore(Protocol):
         ...
 
     async def read_stream(
-        self, stream_id: str, /, *, after: int = 0, upto: int | None = None, limit: int | None = None,
+        self,
+        stream_id: str,
+        /,
+        *,
+        after: int = 0,
+        upto: int | None = None,
+        limit: int | None = None,
         backwards: bool = False,
     ) -> list[RecordedEvent]:
         """The stream's events with ``after < version <= upto``, at most ``limit``, oldest first unless backwards.
@@ -294,9 +300,7 @@ class EventStore(Protocol):
         """
         ...
 
-    async def read_all(
-        self, *, after: int = 0, limit: int = 1000, types: Collection[str] | None = None
-    ) -> Batch:
+    async def read_all(self, *, after: int = 0, limit: int = 1000, types: Collection[str] | None = None) -> Batch:
         """At most ``limit`` events with a position above ``after``, in order, and how far that reaches (G4)."""
         ...
 
