@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from foldline.app.running import Running
+from foldline.errors import FoldlineError, StoreClosed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,19 +30,28 @@ def _blocking(
 class SyncRunning:
     """A running application whose methods block. Any thread may call them, but not one that runs an event loop."""
 
-    def __init__(self, running: Running, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, running: Running, loop: asyncio.AbstractEventLoop, thread: int | None) -> None:
         self.running = running
         self._loop = loop
+        self._thread = thread
 
     def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the application's own event loop and return its result."""
+        """Run a coroutine on the application's own event loop and return its result.
+
+        Raises StoreClosed after the block has ended, and FoldlineError where it would wait for itself.
+        """
+        if threading.get_ident() == self._thread:
+            work.close()
+            raise FoldlineError("This runs on the application's own event loop, so it must await instead of blocking.")
+        if self._loop.is_closed():
+            work.close()
+            raise StoreClosed
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     execute = _blocking(Running.execute)
     load = _blocking(Running.load)
     show = _blocking(Running.show)
     position = _blocking(Running.position)
-    # A generic method keeps its type variable only when it is delegated through a wrapper of its own kind.
     ask = _blocking(Running.ask)
 
 
@@ -71,7 +81,7 @@ def opened_sync(open_: Callable[[], AbstractAsyncContextManager[Running]]) -> It
     thread.start()
     running, loop, done = ready.result()
     try:
-        yield SyncRunning(running, loop)
+        yield SyncRunning(running, loop, thread.ident)
     finally:
         loop.call_soon_threadsafe(done.set)
         thread.join()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from foldline import Conflict, Forbidden, Rejected, Running, SyncRunning, ValidationFailed
+from foldline import Conflict, FoldlineError, Forbidden, Rejected, Running, SyncRunning, ValidationFailed
 from foldline.app import open_store
 from foldline.command.bus import MAX_ATTEMPTS
 from foldline.errors import CommandIdReused, DefinitionError, StoreClosed, UnknownName, ViewBehind
@@ -263,6 +263,22 @@ def test_every_event_tells_whence_it_came(url: str) -> None:
     run(work())
 
 
+def test_the_trace_goes_with_the_events(url: str) -> None:
+    from opentelemetry import trace
+
+    async def work() -> None:
+        async with bank().open(url) as running:
+            await running.execute(Deposit("a", 1))
+            context = trace.SpanContext(0xA, 0xB, is_remote=False, trace_flags=trace.TraceFlags(1))
+            with trace.use_span(trace.NonRecordingSpan(context)):
+                await running.execute(Deposit("a", 2), metadata={"ip": "::1"})
+            without, traced = await running.store.read_stream("account-a")
+            assert without.metadata == b"{}"
+            assert traced.envelope.metadata == {"traceparent": f"00-{0xA:032x}-{0xB:016x}-01", "ip": "::1"}
+
+    run(work())
+
+
 def test_bad_commands_are_refused_with_their_faults(url: str) -> None:
     async def work() -> None:
         refused: list[str] = []
@@ -402,6 +418,14 @@ def test_the_blocking_facade_serves_many_threads(url: str) -> None:
         assert running.ask(Rich(1), after=receipt).items == [Balance("a", 161, 161)]
         with pytest.raises(Rejected):
             running.execute(Withdraw("a", 1000))
+
+        async def blocks() -> None:
+            running.execute(Deposit("a", 1))
+
+        with pytest.raises(FoldlineError, match="await"):
+            running.wait_for(blocks())
+    with pytest.raises(StoreClosed):
+        running.execute(Deposit("a", 1))
 
 
 def test_the_blocking_facade_tells_why_it_cannot_open(tmp_path: Path) -> None:
