@@ -20,7 +20,7 @@ shop = App("shop")
 
 async def main() -> None:
     async with shop.open("memory:") as running:
-        answer: str = await running.ask(CountOf("c-1"))  # E: Incompatible types in assignment
+        answer: str = await running.ask(CountOf("c-1"))  # E: incompatible type "CountOf"
         print(answer)
         await running.ask(Place("o-1"))  # E: incompatible type "Place"
         await running.execute(Placed("o-1"))  # E: incompatible type "Placed"
