@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-from foldline.demo.orders import PlaceOrder, total_of
+from foldline.demo.orders import Item, PlaceOrder, total_of
 from foldline.demo.seed import plan
 from foldline.demo.serve import open_shop
 from foldline.demo.views import OrderDetails, OrderSummary, StockLevel
@@ -63,5 +63,18 @@ def test_a_seeded_shop_agrees_with_itself(tmp_path: Path) -> None:
 
         async with open_shop(url, orders=250) as running:
             assert await running.position() == head, "a shop that has events is left as it is"
+
+    asyncio.run(work())
+
+
+def test_a_shop_without_orders_can_take_its_first(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with open_shop(f"sqlite:{tmp_path / 'shop.db'}", orders=0) as running:
+            head = await running.position()
+            levels = await running.views_after(head).find(StockLevel)
+            assert levels
+            assert all(level.available for level in levels)
+            receipt = await running.execute(PlaceOrder("first", "c-0001", (Item(levels[0].product_id),)))
+            assert await running.views_after(receipt).count(OrderSummary) == 1
 
     asyncio.run(work())
