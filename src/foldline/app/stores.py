@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 from foldline.errors import CannotOpen
 from foldline.observe import Observer
@@ -64,4 +64,4 @@ def must_exist(url: str) -> None:
 
 def _path_and_query(rest: str) -> tuple[str, str]:
     path, _, query = rest.partition("?")
-    return unquote(path.removeprefix("//")), query
+    return path.removeprefix("//"), query

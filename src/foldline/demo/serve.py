@@ -51,8 +51,9 @@ async def serve_demo(store: str | None, host: str, port: int, orders: int) -> No
             kept = "kept there" if store is not None else "removed at the end (keep them with --store sqlite:shop.db)"
             console.print(f"  Its events are in {url}, {kept}. Ctrl-C closes it.\n", style="dim", markup=False)
 
-        async with open_shop(url, orders=orders, progress=shown_progress()) as running:
-            await serve(asgi(running, pages=pages()), host, port, ready=ready)
+        with shown_progress() as progress:
+            async with open_shop(url, orders=orders, progress=progress) as running:
+                await serve(asgi(running, pages=pages()), host, port, ready=ready)
 
 
 @asynccontextmanager
@@ -102,7 +103,8 @@ def given(store: str) -> Iterator[str]:
     yield store
 
 
-def shown_progress() -> Progressed:
+@contextmanager
+def shown_progress() -> Iterator[Progressed]:
     """Tells how far the seed is: by a bar on a terminal, else by a line at its end."""
     started = time.monotonic()
     error = Console(stderr=True, highlight=False)
@@ -127,4 +129,7 @@ def shown_progress() -> Progressed:
             spent = time.monotonic() - started
             error.print(f"A year of orders: {total:,} commands in {spent:.1f} s", style="dim")
 
-    return progressed
+    try:
+        yield progressed
+    finally:
+        bar.stop()  # gives the cursor back, also where the seed was interrupted

@@ -6,6 +6,7 @@ JSON by msgspec, typed and validated. Bytes that were stored are never written a
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
@@ -74,7 +75,10 @@ def check(message: M) -> tuple[M, bytes]:
     except _Unencodable as error:
         raise ValidationFailed(kind.__message_name__, [Fault("$", f"it cannot be written as JSON: {error}")]) from None
     checked = parse(kind, body)
-    if checked != message and (path := _path_of_nan(msgspec.to_builtins(message), "$")):
+    # JSON text may say NaN and Infinity where a Decimal is wanted; neither is an amount, and no view could keep it.
+    if (checked != message or _may_hold_decimals(kind)) and (
+        path := _path_of_nan(msgspec.to_builtins(message, builtin_types=(Decimal,)), "$")
+    ):
         raise ValidationFailed(kind.__message_name__, [Fault(path, "NaN and infinity are no JSON numbers")])
     return checked, body
 
@@ -125,7 +129,17 @@ class Codec:
         return event
 
 
+@lru_cache(maxsize=4096)
+def _may_hold_decimals(kind: type[Message]) -> bool:
+    try:
+        return b'"decimal"' in _encoder.encode(msgspec.json.schema(kind))
+    except TypeError:
+        return True
+
+
 def _path_of_nan(value: object, path: str) -> str | None:
+    if isinstance(value, Decimal):
+        return None if value.is_finite() else path
     if isinstance(value, float):
         return path if value != value or value in (float("inf"), float("-inf")) else None
     items: list[tuple[str, object]] = []

@@ -197,6 +197,9 @@ class _Guard:
         if scope["type"] == "lifespan":
             try:
                 await self._app(scope, receive, send)
+            except asyncio.CancelledError:
+                # A second Ctrl-C: the loop is being torn down, and uvicorn would log that as a failure.
+                return
             except BaseException as error:
                 # litestar opens the application inside a task group.
                 self.fault = error

@@ -193,6 +193,8 @@ def _check_text(name: str, text: bytes) -> None:
         )
     try:
         _check_json(text)
+        if not text.isascii():
+            text.decode()  # the decoder looks at the syntax only, and lets any bytes pass within a string
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise ValidationFailed(
             f"Event {name}", [Fault("$", f"it is not JSON text that can be kept: {error}")]

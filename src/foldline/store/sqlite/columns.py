@@ -66,7 +66,7 @@ def _text(value: str) -> str:
     return str.__str__(value)
 
 
-def _converter(kind: Kind, cls: type) -> Convert | None | str:
+def _converter(kind: Kind, cls: type) -> Convert | str | None:
     """How a value of this class is kept in a column of that kind: None as it is; a text says why it cannot be."""
     match kind:
         case Kind.TEXT | Kind.JSON if issubclass(cls, str):
@@ -110,14 +110,16 @@ class TableForm:
         _check_names(table)
         name, key = quote(table.name), quote(table.key)
         names = [quote(column.name) for column in table.columns]
-        self.select = f"SELECT {', '.join(names)} FROM {name}"
-        self.load_some = f"{self.select} WHERE {key} IN carray(?)"
+        self.select = f"SELECT {', '.join(names)} FROM {name}"  # nosec B608
+        is_text = STORAGE[self.columns[table.key].kind] == "TEXT"
+        some = "(SELECT CAST(value AS TEXT) FROM carray(?))" if is_text else "carray(?)"
+        self.load_some = f"{self.select} WHERE {key} IN {some}"
         self.load_one = f"{self.select} WHERE {key} = ?"
-        self.delete_one = f"DELETE FROM {name} WHERE {key} = ?"
+        self.delete_one = f"DELETE FROM {name} WHERE {key} = ?"  # nosec B608
         others = [column for column in names if column != key]
-        then = f"UPDATE SET {', '.join(f'{column} = excluded.{column}' for column in others)}" if others else "NOTHING"
+        then = f"UPDATE SET {', '.join(f'{column} = excluded.{column}' for column in others)}" if others else "NOTHING"  # nosec B608
         marks = ", ".join("?" * len(names))
-        self.upsert = f"INSERT INTO {name} VALUES ({marks}) ON CONFLICT ({key}) DO {then}"
+        self.upsert = f"INSERT INTO {name} VALUES ({marks}) ON CONFLICT ({key}) DO {then}"  # nosec B608
         self._plans: dict[tuple[type, ...], tuple[tuple[int, Convert], ...]] = {}
         self._loaders = [
             (index, _LOADERS[column.kind]) for index, column in enumerate(table.columns) if column.kind in _LOADERS
@@ -149,7 +151,9 @@ class TableForm:
         """A column of the table; raises DefinitionError where it has none of that name."""
         column = self.columns.get(name)
         if column is None:
-            raise DefinitionError(f"Table {self.table.name!r} has no column {name!r}: it has {', '.join(self.columns)}.")
+            raise DefinitionError(
+                f"Table {self.table.name!r} has no column {name!r}: it has {', '.join(self.columns)}."
+            )
         return column
 
     def expression(self, column: Column) -> str:
@@ -252,8 +256,11 @@ def form(table: Table) -> TableForm:
 
 
 def carray(values: Sequence[Any]) -> Any:
-    """Values of one storage class, one or more, as the argument of SQL's carray."""
-    if isinstance(values[0], (str, bytes)):
+    """Values of one storage class, one or more, as the argument of SQL's carray; texts are cast back by the query."""
+    if isinstance(values[0], str):
+        # An array of texts ends each at its first NUL, an array of blobs does not.
+        return apsw.carray(tuple([value.encode() for value in values]))
+    if isinstance(values[0], bytes):
         return apsw.carray(tuple(values))
     return apsw.carray(array("q" if isinstance(values[0], int) else "d", values))
 

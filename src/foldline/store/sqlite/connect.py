@@ -6,6 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import apsw
 
@@ -69,11 +70,11 @@ def _check_library() -> None:
 
 
 def _check_path(path: str) -> None:
-    parent = os.path.dirname(path)
+    parent = Path(path).parent
     try:
-        mode = os.stat(path).st_mode
+        mode = Path(path).stat().st_mode
     except FileNotFoundError:
-        if not os.path.isdir(parent):
+        if not parent.is_dir():
             raise CannotOpen(f"{path} cannot be opened: there is no directory {parent}.") from None
         if not os.access(parent, os.W_OK | os.X_OK):
             raise CannotOpen(f"{path} cannot be made: the directory {parent} cannot be written.") from None

@@ -8,7 +8,7 @@ from foldline.errors import CodecError
 from foldline.store.spi import Column, Condition, Kind, Op, Ordering, Select, Table
 from foldline.store.sqlite.columns import TableForm, carray, form, quote
 
-_SIGNS = {Op.EQ: "=", Op.LT: "<", Op.LE: "<=", Op.GT: ">", Op.GE: ">="}
+_SIGNS = {Op.EQ: "=", Op.NE: "<>", Op.LT: "<", Op.LE: "<=", Op.GT: ">", Op.GE: ">="}
 _TEXTS = frozenset({Kind.TEXT, Kind.JSON, Kind.UUID})
 
 
@@ -19,13 +19,13 @@ def select_sql(query: Select) -> tuple[str, list[Any]]:
     order = query.order or (Ordering(query.table.key),)
     if query.after is not None:
         if len(query.after) != len(order):
-            raise CodecError(f"A page of {query.table.name!r} goes on after {len(order)} values, not {len(query.after)}.")
+            raise CodecError(
+                f"A page of {query.table.name!r} goes on after {len(order)} values, not {len(query.after)}."
+            )
         beyond, values = _beyond(table, order, query.after)
         where.append(beyond)
         parameters += values
-    terms = [
-        table.expression(table.column(column)) + (" DESC" if descending else "") for column, descending in order
-    ]
+    terms = [table.expression(table.column(column)) + (" DESC" if descending else "") for column, descending in order]
     text = f"{table.select}{_joined(where)} ORDER BY {', '.join(terms)}"
     if query.limit is not None:
         text += " LIMIT ?"
@@ -36,7 +36,7 @@ def select_sql(query: Select) -> tuple[str, list[Any]]:
 def count_sql(table: Table, where: tuple[Condition, ...]) -> tuple[str, list[Any]]:
     """The statement that counts the rows that fit, and its parameters."""
     conditions, parameters = _where(form(table), where)
-    return f"SELECT count(*) FROM {quote(table.name)}{_joined(conditions)}", parameters
+    return f"SELECT count(*) FROM {quote(table.name)}{_joined(conditions)}", parameters  # nosec B608
 
 
 def _joined(conditions: list[str]) -> str:
@@ -62,8 +62,7 @@ def _condition(table: TableForm, condition: Condition) -> tuple[str, list[Any]]:
     if op is Op.IN:
         return _one_of(table, column, list(value))
     if value is None:
-        # Only null equals null, all else differs from it, and nothing is more or less.
-        return {Op.EQ: f"{left} IS NULL", Op.NE: f"{left} IS NOT NULL"}.get(op, "0"), []
+        return "0", []  # null is neither equal nor unequal to anything
     if op is Op.CONTAINS or op is Op.STARTSWITH:
         if column.kind not in _TEXTS or not isinstance(value, str):
             raise CodecError(f"Column {column.name!r} of table {table.table.name!r} is not compared as text.")
@@ -74,23 +73,18 @@ def _condition(table: TableForm, condition: Condition) -> tuple[str, list[Any]]:
         return _starting(left, text)
     right = _mark(column)
     kept = table.value(column, value)
-    if op is Op.NE:
-        return f"{left} IS NOT {right}", [kept]
     return f"{left} {_SIGNS[op]} {right}", [kept]
 
 
 def _one_of(table: TableForm, column: Column, values: list[Any]) -> tuple[str, list[Any]]:
     left = table.expression(column)
     kept = [table.value(column, value) for value in values if value is not None]
-    texts = []
-    parameters = []
-    if kept:
-        among = "SELECT CAST(value AS REAL) FROM carray(?)" if column.kind is Kind.DECIMAL else "SELECT value FROM carray(?)"
-        texts.append(f"{left} IN ({among})")
-        parameters.append(carray(kept))
-    if len(kept) < len(values):
-        texts.append(f"{left} IS NULL")
-    return f"({' OR '.join(texts)})" if texts else "0", parameters
+    if not kept:
+        return "0", []
+    value = "CAST(value AS TEXT)" if isinstance(kept[0], str) else "value"
+    if column.kind is Kind.DECIMAL:
+        value = "CAST(value AS REAL)"
+    return f"{left} IN (SELECT {value} FROM carray(?))", [carray(kept)]  # nosec B608
 
 
 def _starting(left: str, prefix: str) -> tuple[str, list[Any]]:
@@ -128,7 +122,13 @@ def _beyond(table: TableForm, order: tuple[Ordering, ...], after: tuple[Any, ...
         left, mark, value = lefts[place], marks[place], values[place]
         if order[place].descending:
             # Nulls are the least, so in descending order they come after every value, and nothing after them.
-            beyond = "0" if value is None else f"{left} < {mark} OR {left} IS NULL" if nullable[place] else f"{left} < {mark}"
+            beyond = (
+                "0"
+                if value is None
+                else f"{left} < {mark} OR {left} IS NULL"
+                if nullable[place]
+                else f"{left} < {mark}"
+            )
         else:
             beyond = f"{left} IS NOT NULL" if value is None else f"{left} > {mark}"
         used = [value] if mark in beyond else []

@@ -15,9 +15,7 @@ import apsw
 MARK = "-- foldline: view\n"
 """Goes before every statement that is not Foldline's own."""
 
-_READS = frozenset(
-    {apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_FUNCTION, apsw.SQLITE_RECURSIVE}
-)
+_READS = frozenset({apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_FUNCTION, apsw.SQLITE_RECURSIVE})
 _ROWS = frozenset({apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE})
 # The argument of the action that names what is made, changed or dropped; a trigger and an index name their table, too.
 _SCHEMA = {

@@ -28,19 +28,19 @@ class Intake:
     def __init__(self, loop: asyncio.AbstractEventLoop, lanes: int = 1) -> None:
         self.queue: JobQueue = SimpleQueue()
         self._loop = loop
+        self._create_future = loop.create_future
         self._lanes = lanes
         self._jobs: list[Job] = []
         self._closed = False
 
     def submit(self, work: Any) -> asyncio.Future[Any]:
         """Hand over the work at the end of this turn of the loop. Raises StoreClosed after close()."""
-        if self._closed:
-            raise StoreClosed
-        jobs = self._jobs
-        if not jobs:
+        if not self._jobs:
+            if self._closed:
+                raise StoreClosed
             self._loop.call_soon(self._flush)
-        future = self._loop.create_future()
-        jobs.append((future, work))
+        future = self._create_future()
+        self._jobs.append((future, work))
         return future
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ class Lane(Generic[R]):
     """A thread that opens something, serves lists of jobs with it, and closes it.
 
     ``serve`` settles every job and raises nothing. With ``gather`` it is given all that waits and not only the next
-    list; the lane is then the only one that takes from its queue.
+    list; it then has the queue for itself.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Lane(Generic[R]):
         await asyncio.shield(self._started)
 
     async def join(self, timeout: float) -> bool:
-        """Wait until the thread has ended; False where it has not after ``timeout`` seconds. Raises what closing did."""
+        """Wait until the thread has ended; False where it has not in ``timeout`` seconds. Raises what its end did."""
         if self._thread.ident is None or (self._started.done() and self._started.exception() is not None):
             return True
         ended, _ = await asyncio.wait([self._ended], timeout=timeout)
@@ -146,7 +146,9 @@ def post(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *argume
             raise
 
 
-def settle(done: list[tuple[asyncio.Future[Any], Any]], failed: list[tuple[asyncio.Future[Any], BaseException]]) -> None:
+def settle(
+    done: list[tuple[asyncio.Future[Any], Any]], failed: list[tuple[asyncio.Future[Any], BaseException]]
+) -> None:
     """Give the futures their results; those whose waiters were cancelled meanwhile are left alone."""
     for future, result in done:
         if not future.done():

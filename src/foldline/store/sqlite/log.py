@@ -12,9 +12,7 @@ import msgspec
 from foldline.store.spi import Appended, Batch, Claim, Claimed, NewEvent, RecordedEvent, Snapshot
 
 # JSON text is bound and read as bytes: it is UTF-8 already, and the cast neither copies nor changes a byte.
-INSERT_EVENT = (
-    "INSERT INTO foldline_events VALUES (?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?)"
-)
+INSERT_EVENT = "INSERT INTO foldline_events VALUES (?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?)"
 INSERT_CLAIM = "INSERT INTO foldline_commands VALUES (?, ?, CAST(? AS TEXT), ?)"
 VERSIONS = (
     "SELECT value, (SELECT coalesce(max(version), 0) FROM foldline_events WHERE stream_id = value) FROM carray(?)"
@@ -25,13 +23,15 @@ _COLUMNS = (
     "position, event_id, stream_id, category, version, type, schema_version, CAST(data AS BLOB),"
     " CAST(metadata AS BLOB), recorded_at, correlation_id, causation_id, actor"
 )
-_STREAM = f"SELECT {_COLUMNS} FROM foldline_events WHERE stream_id = ? AND version > ? AND version <= ? ORDER BY version"
+_STREAM = (
+    f"SELECT {_COLUMNS} FROM foldline_events WHERE stream_id = ? AND version > ? AND version <= ? ORDER BY version"  # nosec B608
+)
 _STREAM_FORWARDS = f"{_STREAM} LIMIT ?"
 _STREAM_BACKWARDS = f"{_STREAM} DESC LIMIT ?"
 # The log only grows at its end, so a head that is read first bounds what is read next as a snapshot would.
-_ALL = f"SELECT {_COLUMNS} FROM foldline_events WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
+_ALL = f"SELECT {_COLUMNS} FROM foldline_events WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"  # nosec B608
 _ALL_OF_TYPES = (
-    f"SELECT {_COLUMNS} FROM foldline_events WHERE position > ? AND position <= ? AND type IN carray(?)"
+    f"SELECT {_COLUMNS} FROM foldline_events WHERE position > ? AND position <= ? AND type IN carray(?)"  # nosec B608
     " ORDER BY position LIMIT ?"
 )
 _BY_IDS = "SELECT event_id, stream_id, version, position FROM foldline_events WHERE event_id IN carray(?)"
@@ -40,7 +40,7 @@ _SNAPSHOT = "SELECT stream_id, version, position, fingerprint, state FROM foldli
 _SAVE_SNAPSHOT = (
     "INSERT INTO foldline_snapshots VALUES (?, ?, ?, ?, ?) ON CONFLICT (stream_id) DO UPDATE SET"
     " version = excluded.version, position = excluded.position, fingerprint = excluded.fingerprint,"
-    " state = excluded.state WHERE excluded.version >= version"
+    " state = excluded.state WHERE excluded.version >= version OR excluded.fingerprint <> fingerprint"
 )
 _BIGGEST = 2**63 - 1
 
@@ -52,6 +52,8 @@ def read_stream(
     connection: apsw.Connection, stream_id: str, after: int, upto: int | None, limit: int | None, backwards: bool
 ) -> list[RecordedEvent]:
     """The stream's events with ``after < version <= upto``."""
+    if not _possible(stream_id):
+        return []
     rows = connection.execute(
         _STREAM_BACKWARDS if backwards else _STREAM_FORWARDS,
         (stream_id, _within(after), _BIGGEST if upto is None else _within(upto), _limit(limit)),
@@ -61,15 +63,16 @@ def read_stream(
 
 def read_all(connection: apsw.Connection, after: int, limit: int, types: Collection[str] | None) -> Batch:
     """At most ``limit`` events above a position, and how far that reaches."""
+    if limit <= 0:
+        return Batch([], after)
     last = head(connection)
     if types is None:
         cursor = connection.execute(_ALL, (_within(after), last, _limit(limit)))
-    elif types:
-        cursor = connection.execute(
-            _ALL_OF_TYPES, (_within(after), last, apsw.carray(tuple(types)), _limit(limit))
-        )
     else:
-        return Batch([], max(after, last))
+        names = tuple([name for name in types if _possible(name)])
+        if not names:
+            return Batch([], max(after, last))
+        cursor = connection.execute(_ALL_OF_TYPES, (_within(after), last, apsw.carray(names), _limit(limit)))
     events = list(map(RecordedEvent._make, cursor.fetchall()))
     return Batch(events, events[-1].position if events and len(events) >= limit else max(after, last))
 
@@ -93,6 +96,8 @@ def claims(connection: apsw.Connection, command_ids: Iterable[str]) -> dict[str,
 
 def claimed(connection: apsw.Connection, command_id: str) -> Claimed | None:
     """What is remembered of a command id."""
+    if not _possible(command_id):
+        return None
     return claims(connection, (command_id,)).get(command_id)
 
 
@@ -120,13 +125,26 @@ def versions(connection: apsw.Connection, stream_ids: Sequence[str]) -> dict[str
 
 def load_snapshot(connection: apsw.Connection, stream_id: str) -> Snapshot | None:
     """The stream's snapshot."""
+    if not _possible(stream_id):
+        return None
     row = connection.execute(_SNAPSHOT, (stream_id,)).fetchone()
     return None if row is None else Snapshot(*row)
 
 
 def save_snapshot(connection: apsw.Connection, snapshot: Snapshot) -> None:
-    """Keep a snapshot unless a later one is kept."""
+    """Keep a snapshot unless a later one is kept that the same code can use."""
     connection.execute(_SAVE_SNAPSHOT, snapshot)
+
+
+def _possible(name: str) -> bool:
+    """Whether anything can be recorded under that name; what was never let in need not be looked for."""
+    if "\0" in name:
+        return False
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _within(number: int) -> int:

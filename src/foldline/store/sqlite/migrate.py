@@ -55,7 +55,8 @@ def check_ours(connection: apsw.Connection, path: str) -> int:
     newest = migrations()[-1].number
     if version > newest:
         raise StoreTooNew(
-            f"{path} was written by a newer Foldline (its schema is {version}, this one knows {newest}): upgrade Foldline."
+            f"{path} was written by a newer Foldline (its schema is {version}, this one knows {newest}): "
+            "upgrade Foldline."
         )
     return version
 
@@ -68,7 +69,8 @@ def migrate(connection: apsw.Connection, path: str, now: int) -> None:
     for migration in migrations():
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if check_again(connection) < migration.number:
+            # Read inside the transaction that may apply it: another process may have done so meanwhile.
+            if connection.execute("PRAGMA user_version").get < migration.number:
                 connection.execute(migration.sql)
                 connection.execute(
                     "INSERT INTO foldline_migrations VALUES (?, ?, ?, ?)",
@@ -82,12 +84,6 @@ def migrate(connection: apsw.Connection, path: str, now: int) -> None:
                 connection.execute("ROLLBACK")
 
 
-def check_again(connection: apsw.Connection) -> int:
-    """The number of the newest migration, read inside the transaction that may apply the next."""
-    number: int = connection.execute("PRAGMA user_version").get
-    return number
-
-
 def check_history(connection: apsw.Connection, path: str) -> None:
     """Raise CannotOpen where a migration was applied with another content than this Foldline's."""
     applied = connection.execute("SELECT number, name, checksum FROM foldline_migrations ORDER BY number").fetchall()
@@ -99,4 +95,6 @@ def check_history(connection: apsw.Connection, path: str) -> None:
                 "use the Foldline that made it."
             )
     if len(applied) != len(known):
-        raise CannotOpen(f"{path} records {len(applied)} migrations where {len(known)} are due: it was changed by hand.")
+        raise CannotOpen(
+            f"{path} records {len(applied)} migrations where {len(known)} are due: it was changed by hand."
+        )

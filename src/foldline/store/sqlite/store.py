@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import apsw
@@ -44,8 +45,12 @@ from foldline.store.sqlite.writer import Change, Writer
 
 R = TypeVar("R")
 
-READERS = 2
-"""Threads for short reads, and as many again for pages, counts and SQL, which may be long."""
+QUERIES = 2
+"""Threads for pages, counts and SQL, which may be long.
+
+Short reads share one thread of their own, and those who follow the log another: reading rows is bound by the
+interpreter's lock, so a second thread for them would only make both slower.
+"""
 
 CLOSE_WITHIN = 30.0
 """Seconds that close() gives to what was accepted before it stops readers and reports a writer that hangs."""
@@ -58,15 +63,18 @@ def _utc_now() -> datetime:
 class SqliteStore:
     """A store in one SQLite file, made by `open`. It belongs to the event loop that opened it."""
 
-    def __init__(self, path: str, clock: Clock, observer: Observer | None, synchronous: str, busy_timeout: float) -> None:
+    def __init__(
+        self, path: str, clock: Clock, observer: Observer | None, synchronous: str, busy_timeout: float
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._path = path
         self._gate: Gate | None = None
         self._writes = Intake(loop)
-        self._reads = Intake(loop, READERS)
-        self._queries = Intake(loop, READERS)
-        self._looks = Intake(loop)
-        self._watch = Watch(loop, self._looks)
+        self._write = self._writes.submit
+        self._reads = Intake(loop)
+        self._follows = Intake(loop)
+        self._queries = Intake(loop, QUERIES)
+        self._watch = Watch(loop, self._follows)
         self._connections: list[apsw.Connection] = []
         self._closing: asyncio.Task[None] | None = None
 
@@ -83,20 +91,20 @@ class SqliteStore:
             self._connections.append(reader.connection)
             return reader
 
-        writer = Writer(
-            path, clock=clock, observer=observer, loop=loop, committed=self._watch.committed
-        )
+        writer = Writer(path, clock=clock, observer=observer, loop=loop, committed=self._watch.committed)
         self._writer: Lane[apsw.Connection] = Lane(
             "foldline-writer", self._writes.queue, enter=connect, serve=writer.serve, leave=_leave, gather=True
         )
         serve = serve_reads(loop)
-        queues = [*[self._reads.queue] * READERS, *[self._queries.queue] * READERS]
+        queues = [self._reads.queue, *[self._queries.queue] * QUERIES]
         self._readers: list[Lane[Reader]] = [
             Lane(f"foldline-reader-{number}", queue, enter=partial(read, Reader), serve=serve, leave=Reader.close)
             for number, queue in enumerate(queues, 1)
         ]
         self._readers.append(
-            Lane("foldline-watch", self._looks.queue, enter=partial(read, Lookout), serve=serve, leave=Reader.close)
+            Lane(
+                "foldline-follower", self._follows.queue, enter=partial(read, Lookout), serve=serve, leave=Reader.close
+            )
         )
 
     @classmethod
@@ -117,7 +125,7 @@ class SqliteStore:
         """
         if synchronous not in ("FULL", "NORMAL"):
             raise StoreError(f"synchronous is FULL or NORMAL, not {synchronous!r}.")
-        store = cls(os.path.abspath(path), clock, observer, synchronous, busy_timeout)
+        store = cls(_absolute(path), clock, observer, synchronous, busy_timeout)
         try:
             await store._writer.start()
             await asyncio.gather(*(lane.start() for lane in store._readers))
@@ -136,7 +144,8 @@ class SqliteStore:
     async def append(self, append: Append, /) -> Outcome:
         """Record all of it or nothing."""
         check_append(append)
-        return cast("Outcome", await self._writes.submit(append))
+        outcome: Outcome = await self._write(append)
+        return outcome
 
     async def read_stream(
         self,
@@ -153,7 +162,8 @@ class SqliteStore:
 
     async def read_all(self, *, after: int = 0, limit: int = 1000, types: Collection[str] | None = None) -> Batch:
         """At most ``limit`` events with a position above ``after``, in order, and how far that reaches."""
-        return await self._read(lambda at: log.read_all(at.connection, after, limit, types))
+        batch: Batch = await self._follows.submit(lambda at: log.read_all(at.connection, after, limit, types))
+        return batch
 
     async def head(self) -> int:
         """The position of the last event."""
@@ -232,7 +242,7 @@ class SqliteStore:
 
     async def _close(self) -> None:
         self._watch.close()
-        for intake in (self._writes, self._reads, self._queries, self._looks):
+        for intake in (self._writes, self._reads, self._follows, self._queries):
             intake.close()
         ended = await asyncio.gather(*(lane.join(CLOSE_WITHIN) for lane in self._readers))
         if not all(ended):
@@ -263,6 +273,11 @@ class SqliteStore:
 
     async def _query(self, read: Callable[[Reader], R]) -> R:
         return cast("R", await self._queries.submit(read))
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    # Worked out once, so that a later change of directory does not send the readers to another file.
+    return str(Path(path).absolute())
 
 
 def _head(reader: Reader) -> int:

@@ -105,7 +105,9 @@ def _make(connection: apsw.Connection, gate: Gate, spec: ProjectionSpec) -> dict
     folded = {name.lower() for name in wanted}
     for name, (kind, _) in after.items():
         if kind in ("table", "view") and name.lower() not in folded:
-            raise DefinitionError(f"The setup of projection {spec.name!r} makes {name!r}, which its tables do not name.")
+            raise DefinitionError(
+                f"The setup of projection {spec.name!r} makes {name!r}, which its tables do not name."
+            )
     for name in spec.owned:
         if name.lower() not in {made.lower() for made in after}:
             raise DefinitionError(f"The setup of projection {spec.name!r} does not make its table {name!r}.")

@@ -84,12 +84,12 @@ class SqliteTransaction:
     def _sql(self) -> Iterator[None]:
         if not self._open:
             raise DefinitionError("A transaction was used after its work had returned: await it within the work.")
-        self._gate.refused = None
         try:
             yield
         except apsw.AuthError as error:
             raise DefinitionError(
-                f"SQL in a transaction may read, and write tables of views, but not this: {self._gate.refused or error}."
+                "SQL in a transaction may read, and write the tables of views, but not this: "
+                f"{self._gate.refused or error}."
             ) from error
         except apsw.Error as error:
             if not self._connection.in_transaction:
@@ -97,9 +97,7 @@ class SqliteTransaction:
             raise translate(error, self._connection, self._path) from error
 
 
-def run_work(
-    work: Work[R], connection: apsw.Connection, gate: Gate, path: str, moved: list[Checkpoint]
-) -> R:
+def run_work(work: Work[R], connection: apsw.Connection, gate: Gate, path: str, moved: list[Checkpoint]) -> R:
     """Do the work to its end, here and now; raises DefinitionError where it waits for anything else."""
     transaction = SqliteTransaction(connection, gate, path, moved)
     try:

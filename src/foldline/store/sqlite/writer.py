@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -23,15 +24,13 @@ from foldline.store.spi import (
     Appended,
     Checkpoint,
     Claimed,
-    ClaimReused,
     Clock,
     Expect,
-    NewEvent,
-    Outcome,
     VersionConflict,
     to_micros,
 )
 from foldline.store.sqlite import log
+from foldline.store.sqlite.decide import answer, decide_one, event_row, replayed
 from foldline.store.sqlite.errors import BREAKING, translate, translate_commit
 from foldline.store.sqlite.lane import Job, post, settle
 
@@ -49,6 +48,8 @@ MAX_STREAMS = 100_000
 
 _DAY = 86_400_000_000
 
+_ANY = Expect.ANY
+_NO_STREAM = Expect.NO_STREAM
 _tuple = tuple.__new__
 
 
@@ -80,6 +81,10 @@ class _TransactionLostError(Exception):
         self.error = error
 
 
+# An event id that is there already, a value that SQLite does not keep, SQL of a projection that ended the transaction.
+_SURPRISES = (apsw.Error, _TransactionLostError, ValueError, TypeError, OverflowError, AttributeError)
+
+
 class Writer:
     """Owns the writing connection. All but the constructor runs on the writer's thread."""
 
@@ -100,6 +105,7 @@ class Writer:
         # What follows mirrors the database as of the data version, and is forgotten when that changes.
         self._data_version: int | None = None
         self._versions: dict[str, int] = {}
+        self._guessed = False
         self._position = 0
         self._time = 0
 
@@ -121,19 +127,18 @@ class Writer:
         self._begin(connection)
         group = _Group(self._position)
         try:
-            end = self._decide(connection, jobs, start, upto, group)
+            end = self._decide(connection, jobs, start, upto, group, guess=True)
         except BREAKING:
             raise
-        except (apsw.Error, _TransactionLostError, ValueError, TypeError, OverflowError, AttributeError):
-            # Something in there cannot be kept. Which it is shows when each has a savepoint of its own.
-            self._undo(connection)
-            end, group = self._decide_carefully(connection, jobs, start, upto)
+        except _SURPRISES:
+            end, group = self._decide_again(connection, jobs, start, upto)
         try:
             connection.execute("COMMIT")
         except apsw.Error as error:
             self._give_up(connection, jobs[start:end], error, translate_commit)
             return end
         self._position = group.position
+        self._guessed = False
         if len(self._versions) > MAX_STREAMS:
             self._versions.clear()
         post(self._loop, self._deliver, group)
@@ -165,10 +170,10 @@ class Writer:
     # --- The usual way: one INSERT for all --------------------------------------------------------------------------
 
     def _decide(
-        self, connection: apsw.Connection, jobs: list[Job], start: int, upto: int, group: _Group
+        self, connection: apsw.Connection, jobs: list[Job], start: int, upto: int, group: _Group, guess: bool
     ) -> int:
         versions = self._versions
-        claimed = self._look_up(connection, jobs, start, upto)
+        claimed: dict[str, Claimed] | None = None
         now = self._now()
         position = group.position
         done = group.done
@@ -192,38 +197,57 @@ class Writer:
                     break
                 continue
             streams, claim = work
-            if claim is not None and (known := claimed.get(claim.command_id)) is not None:
-                done.append((future, _answer(claim.command_id, claim.fingerprint, known)))
-                continue
-            for stream_id, expected, _ in streams:
-                if expected is not Expect.ANY:
-                    version = versions[stream_id]
-                    if version != expected and (version or expected is not Expect.NO_STREAM):
-                        conflicts.append((future, work, VersionConflict(stream_id, expected, version)))
-                        break
+            if claim is not None:
+                if claimed is None:
+                    claimed = self._learn_claims(connection, jobs, index, upto)
+                if (known := claimed.get(claim.command_id)) is not None:
+                    done.append((future, answer(claim.command_id, claim.fingerprint, known)))
+                    continue
+            for stream_id, expected, events in streams:
+                version = versions.get(stream_id, -1)
+                if version < 0:
+                    # Asking for every new stream would cost as much as a third of its insert. Where it is there after
+                    # all, its first version is taken, which the index finds out.
+                    if guess and events and len(streams) == 1 and (expected is _NO_STREAM or expected == 0):
+                        self._guessed = True
+                        versions[stream_id] = version = 0
+                    else:
+                        self._learn_versions(connection, jobs, index, upto)
+                        version = versions[stream_id]
+                if expected is not _ANY and version != expected and (version or expected is not _NO_STREAM):
+                    conflicts.append((future, work, VersionConflict(stream_id, expected, version)))
+                    break
             else:
-                after: list[tuple[str, int]] = []
-                ids: list[UUID] = []
-                for stream_id, _, events in streams:
-                    version = versions[stream_id]
-                    category = stream_id.partition("-")[0]
-                    for event_id, name, schema_version, data, metadata, correlation, cause, actor, at in events:
-                        version += 1
-                        position += 1
-                        size += len(data)
-                        ids.append(event_id)
-                        rows.append(
-                            (
-                                position, event_id.bytes, stream_id, category, version, name, schema_version,
-                                data, metadata, now if at is None else at, correlation, cause, actor,
-                            )
-                        )  # fmt: skip
-                    versions[stream_id] = version
-                    after.append((stream_id, version))
-                outcome: Appended = _tuple(Appended, (tuple(after), position, tuple(ids), False))
+                if len(streams) == 1 and len(events) == 1:
+                    # The usual append, spelt out: there are a hundred thousand of them in a second.
+                    event_id, name, schema_version, data, metadata, correlation, cause, actor, at = events[0]
+                    position += 1
+                    versions[stream_id] = version = version + 1
+                    rows.append(
+                        (
+                            position, event_id.bytes, stream_id, stream_id.partition("-")[0], version, name,
+                            schema_version, data, metadata, now if at is None else at, correlation, cause, actor,
+                        )
+                    )  # fmt: skip
+                    size += len(data)
+                    outcome: Appended = _tuple(Appended, (((stream_id, version),), position, (event_id,), False))
+                else:
+                    after: list[tuple[str, int]] = []
+                    ids: list[UUID] = []
+                    for stream_id, _, events in streams:
+                        version = versions[stream_id]
+                        for event in events:
+                            version += 1
+                            position += 1
+                            size += len(event.data)
+                            ids.append(event.event_id)
+                            rows.append(event_row(event, position, stream_id, version, now))
+                        versions[stream_id] = version
+                        after.append((stream_id, version))
+                    outcome = Appended(tuple(after), position, tuple(ids))
                 done.append((future, outcome))
                 group.appends += 1
-                if claim is not None:
+                if claim is not None and claimed is not None:
                     claim_rows.append(log.claim_row(claim, outcome, now))
                     claimed[claim.command_id] = Claimed(claim.fingerprint, outcome)
                 if size > MAX_BYTES:
@@ -236,22 +260,17 @@ class Writer:
         group.position = position
         return end
 
-    def _look_up(self, connection: apsw.Connection, jobs: list[Job], start: int, upto: int) -> dict[str, Claimed]:
-        """Learn the versions of all streams that are not known, and what their claims came to, in one query each."""
-        versions = self._versions
-        unknown: list[str] = []
-        command_ids: list[str] = []
-        for index in range(start, upto):
-            work = jobs[index][1]
-            if type(work) is Append:
-                if work.claim is not None:
-                    command_ids.append(work.claim.command_id)
-                for stream in work.streams:
-                    if stream[0] not in versions:
-                        unknown.append(stream[0])
-        if unknown:
-            versions.update(log.versions(connection, unknown))
-        return log.claims(connection, command_ids) if command_ids else {}
+    def _learn_versions(self, connection: apsw.Connection, jobs: list[Job], start: int, upto: int) -> None:
+        """Look up all streams from here on that are not known, in one query."""
+        known = self._versions
+        works = [work for _, work in islice(jobs, start, upto) if type(work) is Append]
+        unknown = {stream.stream_id for work in works for stream in work.streams}.difference(known)
+        known.update(log.versions(connection, list(unknown)))
+
+    def _learn_claims(self, connection: apsw.Connection, jobs: list[Job], start: int, upto: int) -> dict[str, Claimed]:
+        """Look up all claims from here on, in one query."""
+        works = [work for _, work in islice(jobs, start, upto) if type(work) is Append]
+        return log.claims(connection, [work.claim.command_id for work in works if work.claim is not None])
 
     def _insert(
         self,
@@ -280,7 +299,7 @@ class Writer:
                 group.done.append((future, conflict))
                 continue
             try:
-                first = _replayed(connection, append, there)
+                first = replayed(connection, append, there)
             except EventIdReused as error:
                 group.failed.append((future, error))
             else:
@@ -317,7 +336,22 @@ class Writer:
             return RuntimeError("the work raised StopIteration")
         return error
 
-    # --- With care: a savepoint for each ------------------------------------------------------------------------------
+    # --- With care: a savepoint for each ----------------------------------------------------------------------------
+
+    def _decide_again(self, connection: apsw.Connection, jobs: list[Job], start: int, upto: int) -> tuple[int, _Group]:
+        """Do it without guessing, if that was the mistake; else find out which of the appends cannot be kept."""
+        guessed = self._guessed
+        self._undo(connection)
+        if guessed:
+            self._begin(connection)
+            group = _Group(self._position)
+            try:
+                return self._decide(connection, jobs, start, upto, group, guess=False), group
+            except BREAKING:
+                raise
+            except _SURPRISES:
+                self._undo(connection)
+        return self._decide_carefully(connection, jobs, start, upto)
 
     def _decide_carefully(
         self, connection: apsw.Connection, jobs: list[Job], start: int, upto: int
@@ -349,7 +383,7 @@ class Writer:
     ) -> None:
         connection.execute("SAVEPOINT foldline_job")
         try:
-            outcome, rows = self._decide_one(connection, append, group.position)
+            outcome, rows = decide_one(connection, append, group.position, self._now())
             connection.executemany(log.INSERT_EVENT, rows)
             if append.claim is not None and isinstance(outcome, Appended) and not outcome.replayed:
                 connection.executemany(log.INSERT_CLAIM, [log.claim_row(append.claim, outcome, self._time)])
@@ -367,34 +401,6 @@ class Writer:
             group.events += len(rows)
             group.position += len(rows)
 
-    def _decide_one(
-        self, connection: apsw.Connection, append: Append, position: int
-    ) -> tuple[Outcome, list[tuple[Any, ...]]]:
-        streams, claim = append
-        if claim is not None and (known := log.claimed(connection, claim.command_id)) is not None:
-            return _answer(claim.command_id, claim.fingerprint, known), []
-        events = [event for stream in streams for event in stream.events]
-        if len({event.event_id for event in events}) < len(events):
-            raise EventIdReused("Two events of this append have the same id: give each event its own.")
-        first = _replayed(connection, append, log.recorded(connection, events))
-        if first is not None:
-            return first, []
-        versions = log.versions(connection, [stream.stream_id for stream in streams])
-        for stream_id, expected, _ in streams:
-            version = versions[stream_id]
-            wanted = 0 if expected is Expect.NO_STREAM else expected
-            if expected is not Expect.ANY and wanted != version:
-                return VersionConflict(stream_id, expected, version), []
-        now = self._now()
-        rows: list[tuple[Any, ...]] = []
-        for stream_id, _, added in streams:
-            for event in added:
-                position += 1
-                versions[stream_id] += 1
-                rows.append(_row(event, position, stream_id, versions[stream_id], now))
-        ids = tuple(event.event_id for event in events)
-        return Appended(tuple(versions.items()), position, ids), rows
-
     def _unkeepable(self, error: Exception, connection: apsw.Connection) -> Exception:
         if isinstance(error, (ValueError, OverflowError)):  # an int beyond 64 bits, text that is no Unicode
             return CodecError(f"An event of this append cannot be kept by SQLite: {error}.")
@@ -408,6 +414,7 @@ class Writer:
         """Take the transaction back, and forget what was learnt from it."""
         self._data_version = None
         self._versions.clear()
+        self._guessed = False
         if connection.in_transaction:
             connection.execute("ROLLBACK")
 
@@ -430,51 +437,3 @@ class Writer:
             for _, earlier in failed:
                 earlier.add_note(f"Rolling back failed, too: {again}")
         post(self._loop, settle, [], failed)
-
-
-def _row(event: NewEvent, position: int, stream_id: str, version: int, now: int) -> tuple[Any, ...]:
-    return (
-        position,
-        event.event_id.bytes,
-        stream_id,
-        stream_id.partition("-")[0],
-        version,
-        event.type,
-        event.schema_version,
-        event.data,
-        event.metadata,
-        now if event.recorded_micros is None else event.recorded_micros,
-        event.correlation_id,
-        event.causation_id,
-        event.actor,
-    )
-
-
-def _answer(command_id: str, fingerprint: bytes, known: Claimed) -> Outcome:
-    if known.fingerprint != fingerprint:
-        return ClaimReused(command_id)
-    return known.outcome._replace(replayed=True)
-
-
-def _replayed(
-    connection: apsw.Connection, append: Append, there: dict[bytes, tuple[str, int, int]]
-) -> Appended | None:
-    """The first outcome of an append whose events are recorded already; None where none of them is."""
-    places = [
-        (stream.stream_id, there.get(event.event_id.bytes)) for stream in append.streams for event in stream.events
-    ]
-    found = [place for _, place in places if place is not None]
-    if not found:
-        return None
-    # As one append they stand one after the other in the log, and those of a stream in that stream.
-    last = found[-1][2]
-    whole = len(found) == len(places) and [place[2] for place in found] == list(range(last - len(found) + 1, last + 1))
-    if not whole or any(place is None or place[0] != stream_id for stream_id, place in places):
-        raise EventIdReused(
-            "An event id of this append is recorded already, as part of another append: give each event its own id."
-        )
-    after = log.versions(connection, [stream.stream_id for stream in append.streams if not stream.events])
-    after.update({stream_id: version for stream_id, version, _ in found})
-    versions = tuple((stream.stream_id, after[stream.stream_id]) for stream in append.streams)
-    ids = tuple(event.event_id for stream in append.streams for event in stream.events)
-    return Appended(versions, last, ids, replayed=True)
