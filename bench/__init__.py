@@ -1,0 +1,1 @@
+"""Measures Foldline beside the raw limit and a peer: `make bench` runs it, README.md explains it."""
