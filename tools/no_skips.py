@@ -30,9 +30,7 @@ def main(arguments: list[str]) -> int:
     """Judge one report."""
     count, found = skipped(Path(arguments[0]))
     refused = [
-        (name, reason)
-        for name, reason in found
-        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in ALLOWED)
+        (name, reason) for name, reason in found if not any(fnmatch.fnmatchcase(name, pattern) for pattern in ALLOWED)
     ]
     for name, reason in refused:
         print(f"skipped without leave: {name}: {reason}", file=sys.stderr)

@@ -122,7 +122,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise FoldlineError(f"There is no port {port}: use 1 to 65535, or 0 for any that is free.")
     try:
         # An empty host would mean every address of this machine.
-        found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)  # nosec B104: it is refused
     except (OSError, UnicodeError) as error:
         raise FoldlineError(f"There is no address {host}:{port} to serve at: {error}.") from None
     if not all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found):
@@ -162,6 +162,9 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         with streams_ended():
             await super().shutdown(sockets)
+        if self.force_exit:
+            # A second Ctrl-C means not to wait for connections; what the application holds is closed all the same.
+            await self.lifespan.shutdown()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -197,9 +200,6 @@ class _Guard:
         if scope["type"] == "lifespan":
             try:
                 await self._app(scope, receive, send)
-            except asyncio.CancelledError:
-                # A second Ctrl-C: the loop is being torn down, and uvicorn would log that as a failure.
-                return
             except BaseException as error:
                 # litestar opens the application inside a task group.
                 self.fault = error

@@ -25,7 +25,7 @@ class Retry(NamedTuple):
     def pause(self, attempt: int) -> float:
         """Seconds to wait after an attempt, counted from 1."""
         longest: float = min(self.cap, self.first * 2.0 ** min(attempt - 1, 60))
-        return longest * (1 - random.random() / 2)  # jitter, not a secret
+        return longest * (1 - random.random() / 2)  # nosec B311: jitter, not a secret
 
 
 class Member:

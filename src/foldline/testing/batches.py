@@ -74,7 +74,7 @@ def check_view(view: type[V], events: Iterable[Past], *, seed: int = 0, rounds: 
                 + "\n".join(f"    {one}" for one in impure)
                 + "\nTake the time from the envelope (envelope.recorded_at), and let the event carry what was drawn."
             )
-        for plan in _plans(len(log), random.Random(seed), rounds):
+        for plan in _plans(len(log), random.Random(seed), rounds):  # nosec B311: no secret
             outside.restore()
             found = _run(compiled, codec, log, plan, outside)
             if found != expected:
