@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 from bench import loops, shop
@@ -68,7 +66,7 @@ def eventsourcing_cached(job: Job) -> Figures:
 
 def execute(job: Job, app: App, workers: int, pieces: int, *, claim: bool = False) -> Figures:
     """Commands a second through Foldline."""
-    path = _copy(job, "foldline.db")
+    path = job.copy("foldline.db")
     coming = commands(job.run, job.size(ORDERS, 100))
 
     async def measure() -> float:
@@ -88,7 +86,7 @@ def get_and_save(job: Job, workers: int, pieces: int, **settings: str) -> Figure
     """Commands a second through the peer."""
     from bench import peer
 
-    path = _copy(job, "peer.db")
+    path = job.copy("peer.db")
     ids = peer.ids_of(job.prepared / "peer.db")
     chosen = [next(coming) for coming in [commands(job.run, len(ids))] for _ in range(pieces)]
     with peer.open_shop(path, **settings) as app:
@@ -98,11 +96,6 @@ def get_and_save(job: Job, workers: int, pieces: int, **settings: str) -> Figure
             app.change_quantity(ids[order], sku, quantity)
 
         return {"rate": loops.threads(workers, pieces, one)}
-
-
-def _copy(job: Job, name: str) -> Path:
-    """Every run starts from orders of 20 events."""
-    return Path(shutil.copy(job.prepared / name, job.here / name))
 
 
 MEASUREMENT = Measurement(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
 from pathlib import Path
 
 from bench import loops, shop
@@ -37,8 +36,8 @@ def big(job: Job) -> Figures:
 
 def small(job: Job) -> Figures:
     """Rates in the small log, a copy for each opening, for else its few orders would grow from run to run."""
-    copies = [shutil.copy(job.prepared / "small.db", job.here / name) for name in ("natural.db", "parts.db")]
-    return _measure(job, (Path(copies[0]), Path(copies[1])), job.size(2_500, 200))
+    paths = (job.copy("small.db", "natural.db"), job.copy("small.db", "parts.db"))
+    return _measure(job, paths, job.size(2_500, 200))
 
 
 def _measure(job: Job, paths: tuple[Path, Path], orders: int) -> Figures:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -32,7 +31,7 @@ def nothing(job: Job) -> Figures:
 
 def _serve(job: Job, kind: str) -> Figures:
     """Answers a second, and what share of the time the server's process was at work on a core."""
-    path = Path(shutil.copy(job.prepared / "foldline.db", job.here / "foldline.db"))
+    path = job.copy("foldline.db")
     listening = socket.create_server(("127.0.0.1", 0), backlog=256)
     port: int = listening.getsockname()[1]
     server = subprocess.Popen(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -25,6 +27,13 @@ class Job(NamedTuple):
     def size(self, full: int, quick: int) -> int:
         """How many: the number that is measured with, or the one that only shows that it works."""
         return quick if self.quick else full
+
+    def copy(self, name: str, to: str | None = None) -> Path:
+        """A copy of what was prepared, for this run alone and on the disk before anything is measured."""
+        made = Path(shutil.copy(self.prepared / name, self.here / (to or name)))
+        with made.open("rb+") as file:
+            os.fsync(file.fileno())
+        return made
 
 
 Work: TypeAlias = Callable[[Job], Figures]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from pathlib import Path
 
@@ -57,7 +56,7 @@ def eventsourcing(job: Job) -> Figures:
     """Events a second, one transaction with its tracking for each."""
     from bench import peer_view
 
-    path = Path(shutil.copy(job.prepared / "peer.db", job.here / "peer.db"))
+    path = job.copy("peer.db")
     events, spent, orders = peer_view.rebuild(path)
     if orders * 20 != events:
         raise RuntimeError(f"{orders} orders were built from {events} events")

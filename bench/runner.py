@@ -33,6 +33,8 @@ def measure(module: str, measurement: Measurement, *, runs: int, quick: bool, sc
         for number in range(len(measurement.preparations)):
             tell(f"{measurement.name}: preparing {number + 1} of {len(measurement.preparations)}")
             _cell(module, str(number), prepared, prepared, 0, quick)
+        # What the system has still to write would be written while something is measured.
+        os.sync()
         found: Runs = []
         for run in range(runs):
             figures: dict[str, Figures] = {}

@@ -252,7 +252,9 @@ class RecordedEvent(NamedTuple):
 class Batch(NamedTuple):
     """Part of the log: the events asked for, and the position up to which nothing else is to be seen.
 
-    A follower that has handled the events goes on after ``position``, also where no event was of its types.
+    A follower that has handled the events goes on after ``position``, also where no event was of its types. A batch
+    that is as long as was asked for may end at its last event, though nothing else of these types follows; a shorter
+    one ends where the log did.
     """
 
     events: list[RecordedEvent]
@@ -279,10 +281,11 @@ class EventStore(Protocol):
     async def append(self, append: Append, /) -> Outcome:
         """Record all of it or nothing (G1, G2, G3).
 
-        An append whose event ids are all recorded already, in the same streams, is a success that adds nothing.
-        A claim already taken with the same digest yields its first outcome. Raises ValidationFailed for what no store
-        could keep, EventIdReused where only some of the ids are recorded or they are elsewhere, and StoreError for
-        the rest; in all of these nothing is kept, but for OutcomeUnknown.
+        An append whose event ids are all recorded already, as one append to the same streams, is a success that adds
+        nothing, whatever version it expects. A claim already taken with the same digest yields its first outcome.
+        Raises ValidationFailed for what no store could keep, EventIdReused where only some of the ids are recorded, or
+        they are elsewhere, or one is given twice, and StoreError for the rest; in all of these nothing is kept, but for
+        OutcomeUnknown.
         """
         ...
 
@@ -303,7 +306,10 @@ class EventStore(Protocol):
         ...
 
     async def read_all(self, *, after: int = 0, limit: int = 1000, types: Collection[str] | None = None) -> Batch:
-        """At most ``limit`` events with a position above ``after``, in order, and how far that reaches (G4)."""
+        """At most ``limit`` events with a position above ``after``, in order, and how far that reaches (G4).
+
+        With a limit of 0 that is no event and ``after`` itself.
+        """
         ...
 
     async def head(self) -> int:
@@ -337,7 +343,7 @@ class SnapshotStore(Protocol):
         ...
 
     async def save_snapshot(self, snapshot: Snapshot, /) -> None:
-        """Keep it in place of an older one; one that is older than what is kept changes nothing."""
+        """Keep it in place of an older one, or of one with another fingerprint; otherwise it changes nothing."""
         ...
 
 
@@ -351,7 +357,7 @@ class Kind(enum.StrEnum):
     INTEGER = "integer"  # int
     REAL = "real"  # float
     BOOLEAN = "boolean"  # bool
-    DECIMAL = "decimal"  # Decimal, kept exactly
+    DECIMAL = "decimal"  # Decimal, kept exactly; compared and sorted exactly up to 15 significant digits
     TIMESTAMP = "timestamp"  # aware datetime, microseconds
     DATE = "date"  # date
     UUID = "uuid"  # UUID
@@ -380,7 +386,7 @@ Row: TypeAlias = tuple[Any, ...]
 
 
 class Op(enum.StrEnum):
-    """How a column is compared."""
+    """How a column is compared. As in SQL, null is neither equal nor unequal to anything: only NULL finds it."""
 
     EQ = "eq"
     NE = "ne"
@@ -482,7 +488,11 @@ class Work(Protocol[R_co]):
 
 
 class ViewStore(Protocol):
-    """Where read models and their checkpoints are kept (G6)."""
+    """Where read models and their checkpoints are kept (G6).
+
+    Everywhere here, a value that does not fit its column raises CodecError, a column that the table does not have
+    DefinitionError, and a table that was never prepared StoreError.
+    """
 
     async def prepare(self, spec: ProjectionSpec, /) -> Checkpoint:
         """Make the projection's tables where they are missing, and tell its checkpoint.
@@ -501,7 +511,7 @@ class ViewStore(Protocol):
         ...
 
     async def load(self, table: Table, keys: Collection[Any], /) -> list[Row]:
-        """The committed rows of these keys; missing ones are left out."""
+        """The committed rows of these keys, in no particular order; missing ones are left out."""
         ...
 
     async def transact(self, work: Work[R], /) -> R:

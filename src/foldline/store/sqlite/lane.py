@@ -6,9 +6,10 @@ import asyncio
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+from threading import get_ident
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from foldline.errors import StoreClosed
+from foldline.errors import DefinitionError, StoreClosed
 
 R = TypeVar("R")
 
@@ -29,12 +30,21 @@ class Intake:
         self.queue: JobQueue = SimpleQueue()
         self._loop = loop
         self._create_future = loop.create_future
+        self._thread = get_ident()
         self._lanes = lanes
         self._jobs: list[Job] = []
         self._closed = False
 
     def submit(self, work: Any) -> asyncio.Future[Any]:
-        """Hand over the work at the end of this turn of the loop. Raises StoreClosed after close()."""
+        """Hand over the work at the end of this turn of the loop.
+
+        Raises StoreClosed after close(), and DefinitionError on another thread than the loop's: there it would not be
+        safe, and the work of a transaction, which runs on the writer's thread, would wait for itself.
+        """
+        if get_ident() != self._thread:
+            raise DefinitionError(
+                "A store belongs to the event loop that opened it; a transaction's work awaits only the transaction."
+            )
         if not self._jobs:
             if self._closed:
                 raise StoreClosed

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import apsw
@@ -67,6 +68,22 @@ def count(reader: Reader, table: Table, where: tuple[Condition, ...]) -> int:
     return number
 
 
+@contextmanager
+def _current_schema(connection: apsw.Connection) -> Iterator[None]:
+    """A read transaction in which statements are prepared for the tables as they are now.
+
+    Elsewhere SQLite finds out only while it runs a statement that the schema has changed since, and prepares it
+    again; by then it has told its columns as they were, as has one that is kept prepared.
+    """
+    connection.execute("BEGIN")
+    try:
+        connection.execute("SELECT 1 FROM foldline_migrations LIMIT 1").fetchall()
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
 def query(reader: Reader, text: str, parameters: Sequence[Any] | dict[str, Any]) -> tuple[list[str], list[Row]]:
     """The columns and rows of somebody's own query; raises StoreError saying what is wrong with it."""
     columns: list[str] = []
@@ -80,8 +97,8 @@ def query(reader: Reader, text: str, parameters: Sequence[Any] | dict[str, Any])
     cursor.exec_trace = note
     bindings = parameters if isinstance(parameters, dict) else tuple(parameters)
     try:
-        with reader.gate.narrowed():
-            rows = cursor.execute(MARK + text, bindings).fetchall()
+        with _current_schema(reader.connection), reader.gate.narrowed():
+            rows = cursor.execute(MARK + text, bindings, can_cache=False).fetchall()
     except apsw.AuthError as error:
         raise StoreError(f"sql() only reads, and this is refused: {reader.gate.refused or error}.") from error
     except apsw.ReadOnlyError as error:

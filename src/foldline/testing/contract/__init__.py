@@ -25,8 +25,8 @@ pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"
         for module in (
-            "capabilities", "follow", "harness", "log", "processes", "queries", "reading", "retries", "snapshots", "text",
-            "views",
+            "capabilities", "follow", "harness", "kinds", "log", "processes", "projections", "queries", "races",
+            "reading", "retries", "snapshots", "text", "views",
         )
     )
 )  # fmt: skip
@@ -38,14 +38,17 @@ from foldline.testing.contract.capabilities import (  # noqa: E402
 )
 from foldline.testing.contract.follow import FollowContract  # noqa: E402
 from foldline.testing.contract.harness import StoreCase, utc_now  # noqa: E402
+from foldline.testing.contract.kinds import KindContract  # noqa: E402
 from foldline.testing.contract.log import AppendContract  # noqa: E402
 from foldline.testing.contract.processes import SharedContract  # noqa: E402
+from foldline.testing.contract.projections import ProjectionContract, WaitContract  # noqa: E402
 from foldline.testing.contract.queries import QueryContract  # noqa: E402
+from foldline.testing.contract.races import RaceContract  # noqa: E402
 from foldline.testing.contract.reading import ReadingContract  # noqa: E402
 from foldline.testing.contract.retries import ClaimContract, RetryContract  # noqa: E402
 from foldline.testing.contract.snapshots import SnapshotContract  # noqa: E402
 from foldline.testing.contract.text import TextContract  # noqa: E402
-from foldline.testing.contract.views import ProjectionContract, TransactionContract, WaitContract  # noqa: E402
+from foldline.testing.contract.views import TransactionContract  # noqa: E402
 
 __all__ = [
     "AppendContract",
@@ -54,8 +57,10 @@ __all__ = [
     "DurableContract",
     "EventStoreContract",
     "FollowContract",
+    "KindContract",
     "ProjectionContract",
     "QueryContract",
+    "RaceContract",
     "ReadingContract",
     "RetryContract",
     "SharedContract",
@@ -71,11 +76,13 @@ __all__ = [
 ]
 
 
-class EventStoreContract(AppendContract, RetryContract, ClaimContract, ReadingContract, TextContract, FollowContract):
+class EventStoreContract(
+    AppendContract, RaceContract, RetryContract, ClaimContract, ReadingContract, TextContract, FollowContract
+):
     """The log: G1, G2, G3, G4, G5 and G7."""
 
 
-class ViewStoreContract(TransactionContract, ProjectionContract, QueryContract, WaitContract):
+class ViewStoreContract(TransactionContract, ProjectionContract, KindContract, QueryContract, WaitContract):
     """Read models and their checkpoints: G6."""
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 import uuid_utils
 from hypothesis import HealthCheck, given, settings
@@ -29,7 +30,6 @@ from foldline.store.spi import (
     StreamAppend,
     VersionConflict,
 )
-from uuid import UUID
 
 T = TypeVar("T")
 

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import inspect
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from foldline.store.spi import Column, Kind, ProjectionSpec, RecordedEvent, Select, Store, Table, Transaction
-from foldline.testing.contract.harness import Place, StoreCase, event, events, kept, on_place, to, together, whole_log
+from foldline.store.spi import Appended, Column, Kind, ProjectionSpec, RecordedEvent, Select, Store, Table, Transaction
+from foldline.subscription import follow
+from foldline.testing.contract.harness import (
+    Place,
+    StoreCase,
+    conflict,
+    event,
+    events,
+    kept,
+    on_place,
+    to,
+    together,
+    whole_log,
+)
 
 POINT = ProjectionSpec("point", "one", (Table("point", (Column("id", Kind.TEXT), Column("n", Kind.INTEGER)), "id"),))
 
@@ -130,7 +143,7 @@ class SharedContract(StoreCase):
             said += await other.kill()
         async with place.open() as store:
             log = await whole_log(store)
-            acknowledged = {number for number in said}
+            acknowledged = set(said)
             # Each append is three events: two of one stream and one of another, all with its number.
             found = [int(one.data) for one in log]
             assert acknowledged <= set(found)
@@ -175,8 +188,6 @@ def _seen(one: RecordedEvent) -> tuple[object, ...]:
 
 async def _add(store: Store) -> int:
     """Add one event to both streams, on the version that they are at, and tell the version that was won."""
-    from foldline.store.spi import Appended
-
     version = 0
     added = together(to("sum-1", event()), to("sum-2", event()))
     while True:
@@ -184,16 +195,13 @@ async def _add(store: Store) -> int:
         outcome = await store.append(added._replace(streams=streams))
         if isinstance(outcome, Appended):
             return outcome.versions[0][1]
-        assert hasattr(outcome, "actual"), outcome
-        version = outcome.actual
+        version = conflict(outcome).actual
 
 
-async def act(store: Store, what: str, *arguments: str) -> AsyncIterator[Any]:
+async def act(store: Store, what: str, *arguments: str) -> AsyncGenerator[Any]:
     """What the other process does, told step by step."""
     match what:
         case "follow":
-            from foldline.subscription import follow
-
             async for batch in follow(store, batch=int(arguments[0])):
                 for one in batch.events:
                     yield _seen(one)
@@ -236,8 +244,6 @@ async def act(store: Store, what: str, *arguments: str) -> AsyncIterator[Any]:
 
 def load(file: Path, name: str) -> StoreCase:
     """The test class of that name in a file, made anew."""
-    import importlib.util
-
     spec = importlib.util.spec_from_file_location("_contract_case", file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

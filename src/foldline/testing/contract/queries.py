@@ -122,7 +122,7 @@ class QueryContract(StoreCase):
         rows, select = query
         await _fill(store, rows)
         fitting = [row for row in rows if all(_fits(row, condition) for condition in select.where)]
-        wanted = sorted(fitting, key=functools.cmp_to_key(lambda one, other: _compare(one, other, select.order)))
+        wanted = sorted(fitting, key=functools.cmp_to_key(functools.partial(_compare, order=select.order)))
         assert await store.select(select) == wanted[: select.limit]
         assert await store.count(TABLE, select.where) == len(wanted)
 
@@ -258,7 +258,7 @@ def _fits(row: Row, condition: Condition) -> bool:
     value = row[[known.name for known in TABLE.columns].index(condition.column)]
     wanted = condition.value
     if condition.op is Op.NULL:
-        return (value is None) == wanted
+        return (value is None) is bool(wanted)
     if value is None:
         return False
     match condition.op:

@@ -7,7 +7,17 @@ import asyncio
 import pytest
 
 from foldline.errors import EventIdReused, ValidationFailed
-from foldline.store.spi import Append, Appended, Claim, Claimed, ClaimReused, Expect, Store, StreamAppend
+from foldline.store.spi import (
+    Append,
+    Appended,
+    Claim,
+    Claimed,
+    ClaimReused,
+    Expect,
+    ExpectedVersion,
+    Store,
+    StreamAppend,
+)
 from foldline.testing.contract.harness import (
     StoreCase,
     appended,
@@ -21,7 +31,7 @@ from foldline.testing.contract.harness import (
     whole_log,
 )
 
-EXPECTATIONS = (Expect.ANY, Expect.NO_STREAM, 0)
+EXPECTATIONS: tuple[ExpectedVersion, ...] = (Expect.ANY, Expect.NO_STREAM, 0)
 
 
 class RetryContract(StoreCase):
@@ -29,7 +39,7 @@ class RetryContract(StoreCase):
 
     @pytest.mark.parametrize("expected", EXPECTATIONS, ids=str)
     @on_store
-    async def test_an_append_that_is_retried_is_there_once(self, store: Store, expected: Expect | int) -> None:
+    async def test_an_append_that_is_retried_is_there_once(self, store: Store, expected: ExpectedVersion) -> None:
         """It succeeds, tells the first outcome, and adds nothing, also when its stream has moved on since."""
         append = to("a-1", *events(3), expected=expected)
         first = await kept(store, append)
