@@ -212,17 +212,20 @@ class Bus:
                 context = Context(origin, self._aggregates, self._loader, self._gates, held, self._ask)
                 attempt += 1
                 try:
-                    await handler.function(command, context, **services)
+                    await self._run(handler, command, context, services)
                     outcome = await self._append_changes(context, origin, claim, expected_version)
                 except GatesNeeded as needed:
                     wanted = needed.streams
                     attempt -= 1
                     continue
                 except Rejected:
-                    # As in _decide: a refusal by states that another process has moved on is none.
-                    if attempt == MAX_ATTEMPTS or await self._were_current(context):
-                        raise
-                    continue
+                    # As in _decide: a refusal by states that another process has moved on is none, and neither is
+                    # one by what this very command, sent twice at once, has done already.
+                    if attempt < MAX_ATTEMPTS and not await self._were_current(context):
+                        continue
+                    if claim is not None and (receipt := await first_receipt(self._store, claim)) is not None:
+                        return receipt, 0, attempt
+                    raise
                 if isinstance(outcome, Appended):
                     if not outcome.replayed:
                         for stream_id, change in context.changes.items():
@@ -238,6 +241,18 @@ class Bus:
             finally:
                 for stream_id in held:
                     self._gates.leave(stream_id)
+
+    async def _run(self, handler: HandlerType, command: Command, context: Context, services: Mapping[str, Any]) -> None:
+        """One attempt of a handler; raises GatesNeeded where it came upon one, in whichever of its tasks."""
+        try:
+            await handler.function(command, context, **services)
+        except (GatesNeeded, BaseExceptionGroup):
+            if context.needed is None:
+                raise
+        finally:
+            context.end()
+        if context.needed is not None:
+            raise GatesNeeded(context.needed)
 
     async def _append_changes(
         self, context: Context, origin: Origin, claim: Claim | None, expected_version: int | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -80,7 +81,12 @@ class Context:
         self._gates = gates
         self._held = held
         self._ask = ask
+        # A handler may use tasks; what these do through the context happens one after the other all the same.
+        self._turn = asyncio.Lock()
+        self._ended = False
         self.changes: dict[str, Change] = {}
+        self.needed: frozenset[str] | None = None
+        """Set once a `GatesNeeded` was raised, whatever became of it on its way out of the handler."""
 
     @property
     def command_id(self) -> str:
@@ -108,10 +114,11 @@ class Context:
             known = [one.__message_name__ for one in self._aggregates]
             raise UnknownName("command of an aggregate", type(command).__message_name__, known)
         stream_id = aggregate.stream_for(command)
-        change = await self._change(aggregate, stream_id)
-        # Decided on a copy, so that a handler which catches a rejection keeps what was decided before.
-        events, state = run(aggregate.decider, command, copier(aggregate.state_type)(change.state))
-        self.changes[stream_id] = change._replace(state=state, events=change.events + events)
+        async with self._turn:
+            change = await self._change(aggregate, stream_id)
+            # Decided on a copy, so that a handler which catches a rejection keeps what was decided before.
+            events, state = run(aggregate.decider, command, copier(aggregate.state_type)(change.state))
+            self.changes[stream_id] = change._replace(state=state, events=change.events + events)
         return events
 
     async def load(self, aggregate: type[S], id: object) -> S:
@@ -120,7 +127,8 @@ class Context:
         The append will also check that nobody changed it meanwhile.
         """
         compiled = aggregate_type(aggregate)
-        change = await self._change(compiled, compiled.stream_of(id))
+        async with self._turn:
+            change = await self._change(compiled, compiled.stream_of(id))
         state: S = copier(compiled.state_type)(change.state)
         return state
 
@@ -128,11 +136,17 @@ class Context:
         """The answer of a query; it may be a moment old."""
         return await self._ask(query)
 
+    def end(self) -> None:
+        """The attempt is over: whatever still runs of the handler can decide nothing any more."""
+        self._ended = True
+
     async def _change(self, aggregate: AggregateType[Any], stream_id: str) -> Change:
+        self._check_alive()
         change = self.changes.get(stream_id)
         if change is None:
             await self._enter(stream_id)
             loaded = self._loader.recall(stream_id) or await self._loader.load(aggregate, stream_id)
+            self._check_alive()
             change = self.changes[stream_id] = Change(aggregate, loaded, loaded.state, [])
         return change
 
@@ -141,9 +155,19 @@ class Context:
             return
         # Waiting only in sorted order cannot deadlock; out of order, only a free gate is taken.
         if not self._gates.is_free(stream_id) and any(held > stream_id for held in self._held):
-            raise GatesNeeded(frozenset(self._held) | {stream_id})
+            self.needed = frozenset(self._held) | {stream_id}
+            raise GatesNeeded(self.needed)
         await self._gates.enter(stream_id)
+        if self._ended:
+            self._gates.leave(stream_id)
+            self._check_alive()
         self._held.add(stream_id)
+
+    def _check_alive(self) -> None:
+        if self._ended:
+            raise RuntimeError(
+                "The handler is over, but a task that it started still uses its context: await it there."
+            )
 
 
 class HandlerType(NamedTuple):
@@ -175,6 +199,6 @@ def handler_type(function: Callable[..., Any]) -> HandlerType:
         raise DefinitionError(f"{place(function)}: the second parameter, {context!r}, is to be annotated Context.")
     services = {name: annotation for name, annotation in others.items() if name != context}
     for parameter, service in services.items():
-        if not isinstance(service, type):
+        if service is inspect.Parameter.empty or not isinstance(service, type):
             raise DefinitionError(f"{place(function)}: parameter {parameter!r} needs the class of a service.")
     return HandlerType(function, commands, services)

@@ -69,10 +69,15 @@ class Snapshots(AbstractAsyncContextManager["Snapshots"]):
         every = aggregate.snapshot_every
         if every is None or aggregate.state_type is None or version // every == before // every or self._waiting.full():
             return
+        # A state that would come back as another (a tuple in a field of any type, say, as a list) must not come back.
         try:
             encoded = encode(state)
+            same = decode(aggregate.state_type, encoded) == state
         except CodecError as error:
             log.warning("no snapshot of %s: %s", stream_id, error)
+            return
+        if not same:
+            log.warning("no snapshot of %s: its state would be read back as another", stream_id)
             return
         self._waiting.put_nowait(Snapshot(stream_id, version, position, self._fingerprint(aggregate), encoded))
 
@@ -80,8 +85,16 @@ class Snapshots(AbstractAsyncContextManager["Snapshots"]):
         while (snapshot := await self._waiting.get()) is not None:
             try:
                 await self._store.save_snapshot(snapshot)
-            except StoreError as error:
-                log.warning("snapshot of %s at version %d not kept: %s", snapshot.stream_id, snapshot.version, error)
+            except Exception as error:
+                # Nobody waits for a snapshot, and whatever keeps one from being written must not stop the next.
+                known = isinstance(error, StoreError)
+                log.warning(
+                    "snapshot of %s at version %d not kept: %s",
+                    snapshot.stream_id,
+                    snapshot.version,
+                    error if known else repr(error),
+                    exc_info=not known,
+                )
             else:
                 if self._observer is not None:
                     self._observer(SnapshotWritten(snapshot.stream_id, snapshot.version))

@@ -52,6 +52,24 @@ class AggregateType(msgspec.Struct, Generic[S], frozen=True):
     snapshot_every: int | None = None
     version: int = 1
 
+    def __post_init__(self) -> None:
+        """Raise DefinitionError for parts that do not fit together."""
+        if not re.fullmatch(r"[A-Za-z0-9_.]{1,100}", self.category):
+            raise DefinitionError(
+                f"{self.name} has the category {self.category!r}: use 1 to 100 letters, digits, dots and underscores "
+                f"(a hyphen ends the category in a stream's name, as in {StreamId('order', '1')})."
+            )
+        if self.snapshot_every is not None and self.snapshot_every < 1:
+            raise DefinitionError(
+                f"{self.name} has snapshot_every={self.snapshot_every}: give a number of events, or None."
+            )
+        for command in self.commands:
+            if self.id_field not in command.__struct_fields__:
+                raise DefinitionError(
+                    f"{self.name} is found by {self.id_field!r}, but {command.__name__}, which it handles, "
+                    "has no such field: add it to the command, or name another field in id=."
+                )
+
     def stream_of(self, id: object) -> str:
         """The stream of the aggregate with that id."""
         return f"{self.category}-{id}"
@@ -113,16 +131,17 @@ def aggregate_type(cls: type[S]) -> AggregateType[S]:
 
 
 def _compile(cls: Any, id_field: str, category: str, snapshot_every: int | None, version: int) -> AggregateType[Any]:
-    if not re.fullmatch(r"[A-Za-z0-9_.]{1,100}", category):
-        raise DefinitionError(
-            f"{cls.__name__} has the category {category!r}: use 1 to 100 letters, digits, dots and underscores "
-            f"(a hyphen ends the category in a stream's name, as in {StreamId('order', '1')})."
-        )
-    if snapshot_every is not None and snapshot_every < 1:
-        raise DefinitionError(f"{cls.__name__} has snapshot_every={snapshot_every}: give a number of events, or None.")
     for field in msgspec.structs.fields(cls):
         if field.required:
             raise DefinitionError(f"{cls.__name__}.{field.name} has no default: a new aggregate starts from defaults.")
+    if snapshot_every is not None:
+        try:
+            msgspec.json.schema(cls)
+        except (TypeError, NameError) as error:
+            raise DefinitionError(
+                f"{cls.__name__} has snapshot_every={snapshot_every}, but its state cannot be written as JSON "
+                f"({str(error).splitlines()[-1]}): give its fields types that can, or leave snapshots out."
+            ) from None
     handlers = _routes(cls, "handles", Command)
     if not handlers:
         raise DefinitionError(f"{cls.__name__} handles no command: give it a method decorated with @handles.")

@@ -59,7 +59,12 @@ def routed(cls: type, role: str) -> Iterator[Routed]:
             if name not in seen and noted is not None and noted.name == role:
                 found.append(Routed(name, value, noted.options, place(value)))
             seen.add(name)
-    return iter(sorted(found, key=lambda one: one.function.__code__.co_firstlineno))
+    return iter(sorted(found, key=lambda one: _line(one.function)))
+
+
+def _line(function: Callable[..., Any]) -> int:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return code.co_firstlineno if code is not None else 0
 
 
 def signature_types(function: Callable[..., Any]) -> dict[str, Any]:

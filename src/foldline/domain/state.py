@@ -41,7 +41,7 @@ def copier(state_type: Any) -> Callable[[Any], Any]:
 def _make(state_type: Any) -> Callable[[Any], Any]:
     try:
         shape = shapes.type_info(state_type)
-    except TypeError:
+    except (TypeError, NameError):
         return copy.deepcopy
     if not isinstance(shape, shapes.StructType):
         return copy.deepcopy
@@ -80,6 +80,8 @@ def _is_immutable(shape: shapes.Type, seen: frozenset[type] = frozenset()) -> bo
         return shape.cls.__struct_config__.frozen and all(_is_immutable(field.type, inside) for field in shape.fields)
     if isinstance(shape, shapes.TupleType):
         return all(_is_immutable(one, seen) for one in shape.item_types)
+    if isinstance(shape, shapes.NamedTupleType):
+        return all(_is_immutable(field.type, seen | {shape.cls}) for field in shape.fields if shape.cls not in seen)
     if isinstance(shape, (shapes.VarTupleType, shapes.FrozenSetType)):
         return _is_immutable(shape.item_type, seen)
     return not isinstance(shape, _MUTABLE) and not isinstance(shape, shapes.CollectionType)

@@ -73,7 +73,7 @@ class ViewShare:
     where the keys of an event cannot be told.
     """
 
-    __slots__ = ("keys", "position", "steps", "view")
+    __slots__ = ("_decoded", "_keys", "_routes", "keys", "position", "view")
 
     def __init__(
         self,
@@ -87,37 +87,40 @@ class ViewShare:
     ) -> None:
         self.view = view
         self.position = position
-        self.steps: list[tuple[Any, Route, Event, RecordedEvent]] = []
+        # One step each: three lists instead of tuples, which are a million objects for the garbage collector to visit.
+        self._keys: list[Any] = []
+        self._routes: list[Route] = []
+        self._decoded: list[Decoded] = []
         self.keys: dict[Any, None] = {}
         routes, names = view.routes, view.names
-        add, keys = self.steps.append, self.keys
+        add_key, add_route, add_decoded, keys = self._keys.append, self._routes.append, self._decoded.append, self.keys
         events, self.position = _bounded(events, routes, names, position, after, before, limit)
         recorded: RecordedEvent | None = None
         try:
-            for event, recorded in events:
+            for decoded in events:
+                event, recorded = decoded
                 route = routes.get(type(event))  # type: ignore[arg-type]
                 if route is None:
                     if isinstance(event, Undecodable) and event.name in names:
                         raise event.error
-                elif route.key is not None:
-                    key = route.key(event)
+                    continue
+                touched = (route.key(event),) if route.key is not None else route.keys(event)  # type: ignore[misc]
+                for key in touched:
                     keys[key] = None
-                    add((key, route, event, recorded))  # type: ignore[arg-type]
-                else:
-                    for key in route.keys(event):  # type: ignore[misc]
-                        keys[key] = None
-                        add((key, route, event, recorded))  # type: ignore[arg-type]
+                    add_key(key)
+                    add_route(route)
+                    add_decoded(decoded)
         except Exception as error:
             raise FoldFailed(recorded.position if recorded else None, error) from error
 
     @property
     def count(self) -> int:
         """How many handler calls it takes."""
-        return len(self.steps)
+        return len(self._keys)
 
     def positions(self) -> list[int]:
         """Where its events are in the log."""
-        return list(dict.fromkeys(recorded.position for _, _, _, recorded in self.steps))
+        return list(dict.fromkeys(recorded.position for _, recorded in self._decoded))
 
     def stored_keys(self, known: Collection[Any]) -> list[Any]:
         """The keys, as the table has them, of the rows to load: those that are not known already."""
@@ -141,7 +144,7 @@ class ViewShare:
         new, get = view.cls, states.get
         recorded: RecordedEvent | None = None
         try:
-            for key, route, event, recorded in self.steps:
+            for key, route, (event, recorded) in zip(self._keys, self._routes, self._decoded, strict=True):
                 state = get(key)
                 if state is None:
                     state = states[key] = new(key)

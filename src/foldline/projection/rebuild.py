@@ -15,7 +15,7 @@ from foldline.observe import Observer
 from foldline.projection import ProjectionType
 from foldline.projection.feed import Feed
 from foldline.projection.member import Member, Retry
-from foldline.store.spi import Batch, EventStore, ViewStore
+from foldline.store.spi import EventStore, ViewStore
 
 CATCH_UP = 10_000
 """How many events a projection far behind takes at a time: few, so that others get at the store between."""
@@ -99,27 +99,14 @@ async def rebuild(
 
 
 async def catch_up(feed: Feed, members: list[Member], head: int, batch: int) -> None:
-    """Feed members that are at one place together, until they reach a head or are unwell.
-
-    The next batch is read while one is folded.
-    """
-    ahead: Batch | None = None
-    reached = 0
+    """Feed members that are at one place together, until they reach a head or are unwell."""
     while going := [one for one in members if one.position < head and not one.halted]:
         after = min(member.position for member in going)
-        # What was read ahead is of use only if all of the batch before it was folded.
-        found = ahead if ahead is not None and after == reached else await feed.read(going, after, batch)
-        if found.position <= after:
-            return
-        reached = found.position
         with _collector_resting():
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    reading = tasks.create_task(feed.read(going, reached, batch)) if reached < head else None
-                    await feed.step(going, after, found, keep=True)
-            except ExceptionGroup as failed:
-                raise failed.exceptions[0] from None
-        ahead = reading.result() if reading is not None else None
+            found = await feed.read(going, after, batch)
+            if found.position <= after:
+                return
+            await feed.step(going, after, found, keep=True)
         if any(member.unwell for member in going):
             members = [member for member in going if not member.unwell]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -44,6 +45,9 @@ _SAVE_SNAPSHOT = (
 )
 _BIGGEST = 2**63 - 1
 
+# A row of the database as a RecordedEvent. Its own _make does the same by a call in Python, at twice the cost.
+_recorded: Callable[[tuple[Any, ...]], RecordedEvent] = partial(tuple.__new__, RecordedEvent)
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(tuple[tuple[tuple[str, int], ...], int, tuple[UUID, ...]]).decode
 
@@ -58,7 +62,7 @@ def read_stream(
         _STREAM_BACKWARDS if backwards else _STREAM_FORWARDS,
         (stream_id, _within(after), _BIGGEST if upto is None else _within(upto), _limit(limit)),
     )
-    return list(map(RecordedEvent._make, rows.fetchall()))
+    return list(map(_recorded, rows.fetchall()))
 
 
 def read_all(connection: apsw.Connection, after: int, limit: int, types: Collection[str] | None) -> Batch:
@@ -73,7 +77,7 @@ def read_all(connection: apsw.Connection, after: int, limit: int, types: Collect
         if not names:
             return Batch([], max(after, last))
         cursor = connection.execute(_ALL_OF_TYPES, (_within(after), last, apsw.carray(names), _limit(limit)))
-    events = list(map(RecordedEvent._make, cursor.fetchall()))
+    events = list(map(_recorded, cursor.fetchall()))
     return Batch(events, events[-1].position if events and len(events) >= limit else max(after, last))
 
 
