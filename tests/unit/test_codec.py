@@ -235,3 +235,44 @@ def test_any_json_value_comes_back(extra: dict[str, Any]) -> None:
     again = codec.decode_event("placed", 2, codec.encode_event(event))
     assert again == event and isinstance(again, Placed)
     assert list(again.extra) == list(extra)
+
+
+class Weighed(Event):
+    thing_id: str
+    grams: int
+    price: Decimal = Decimal(0)
+    more: dict[str, list[int]] = {}
+
+
+class Weigh(Command):
+    thing_id: str
+    grams: int
+    more: dict[str, list[int]] = {}
+
+
+@pytest.mark.parametrize("grams", [2**63 - 1, -(2**63)])
+def test_integers_of_64_bits_are_kept(grams: int) -> None:
+    assert check(Weigh("t", grams))[0].grams == grams
+    codec = Codec(Registry("event", [Weighed]))
+    assert codec.decode_event("Weighed", 1, codec.encode_event(Weighed("t", grams))) == Weighed("t", grams)
+
+
+@pytest.mark.parametrize("grams", [2**63, -(2**63) - 1, 10**40])
+def test_integers_beyond_64_bits_are_refused_with_their_path(grams: int) -> None:
+    """No view could keep one, and a projection would halt on an event that holds it."""
+    with pytest.raises(ValidationFailed, match=r"\$.grams: Integers beyond 64 bits"):
+        check(Weigh("t", grams))
+    with pytest.raises(ValidationFailed, match=r"\$.more.x\[1\]: Integers beyond 64 bits"):
+        check(Weigh("t", 1, {"x": [1, grams]}))
+    codec = Codec(Registry("event", [Weighed]))
+    # An event is the application's own: it keeps what it is given, and a view that wants it declares a column for it.
+    assert codec.decode_event("Weighed", 1, codec.encode_event(Weighed("t", grams))) == Weighed("t", grams)
+
+
+def test_an_event_without_a_finite_amount_is_refused() -> None:
+    with pytest.raises(CodecError, match=r"\$.price"):
+        Codec(Registry("event", [Weighed])).encode_event(Weighed("t", 1, Decimal("Infinity")))
+
+
+def test_digits_in_a_text_are_no_number() -> None:
+    assert check(Weigh("9" * 40, 1))[0].thing_id == "9" * 40

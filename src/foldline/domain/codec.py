@@ -5,6 +5,8 @@ JSON by msgspec, typed and validated. Bytes that were stored are never written a
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from functools import lru_cache
@@ -75,11 +77,11 @@ def check(message: M) -> tuple[M, bytes]:
     except _Unencodable as error:
         raise ValidationFailed(kind.__message_name__, [Fault("$", f"it cannot be written as JSON: {error}")]) from None
     checked = parse(kind, body)
-    # JSON text may say NaN and Infinity where a Decimal is wanted; neither is an amount, and no view could keep it.
-    if (checked != message or _may_hold_decimals(kind)) and (
-        path := _path_of_nan(msgspec.to_builtins(message, builtin_types=(Decimal,)), "$")
-    ):
-        raise ValidationFailed(kind.__message_name__, [Fault(path, "NaN and infinity are no JSON numbers")])
+    # What comes from outside is kept to numbers that a view can hold, or a projection would halt on it.
+    if checked != message or _LONG_NUMBER.search(body) is not None or _may_hold_decimals(kind):
+        fault = _unkeepable(msgspec.to_builtins(message, builtin_types=(Decimal,)), "$")
+        if fault is not None:
+            raise ValidationFailed(kind.__message_name__, [fault])
     return checked, body
 
 
@@ -112,6 +114,10 @@ class Codec:
                 f"Event {name} cannot be recorded, for it would be read back as another: {event!r} becomes {again!r}. "
                 "Give its fields values of their declared types."
             )
+        if _may_hold_decimals(type(event)):
+            fault = _unkeepable(msgspec.to_builtins(event, builtin_types=(Decimal,)), "$", integers=False)
+            if fault is not None:
+                raise CodecError(f"Event {name} cannot be recorded: {fault.path}: {fault.message}.")
         return data
 
     def decode_event(self, name: str, schema_version: int, data: bytes) -> Event | None:
@@ -129,22 +135,31 @@ class Codec:
         return event
 
 
+_LONG_NUMBER = re.compile(rb"\d{19}")
+_LEAST_INTEGER, _GREATEST_INTEGER = -(2**63), 2**63 - 1
+
+
 @lru_cache(maxsize=4096)
 def _may_hold_decimals(kind: type[Message]) -> bool:
+    # JSON text may say NaN and Infinity where a Decimal is wanted, which is no amount.
     try:
         return b'"decimal"' in _encoder.encode(msgspec.json.schema(kind))
     except TypeError:
         return True
 
 
-def _path_of_nan(value: object, path: str) -> str | None:
+def _unkeepable(value: object, path: str, *, integers: bool = True) -> Fault | None:
+    """The first number within that is not finite or, of ``integers``, beyond 64 bits."""
     if isinstance(value, Decimal):
-        return None if value.is_finite() else path
+        return None if value.is_finite() else Fault(path, "NaN and infinity are no amounts")
     if isinstance(value, float):
-        return path if value != value or value in (float("inf"), float("-inf")) else None
+        return None if math.isfinite(value) else Fault(path, "NaN and infinity are no JSON numbers")
+    if isinstance(value, int):
+        kept = not integers or _LEAST_INTEGER <= value <= _GREATEST_INTEGER
+        return None if kept else Fault(path, "Integers beyond 64 bits cannot be kept; use a string")
     items: list[tuple[str, object]] = []
     if isinstance(value, dict):
         items = [(f"{path}.{key}", item) for key, item in value.items()]
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, (list, tuple, set, frozenset)):
         items = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
-    return next((found for where, item in items if (found := _path_of_nan(item, where))), None)
+    return next((found for where, item in items if (found := _unkeepable(item, where, integers=integers))), None)
