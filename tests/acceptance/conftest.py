@@ -56,7 +56,7 @@ def address_in(lines: queue.Queue[str]) -> str:
     raise AssertionError(f"the demo ended without an address: {''.join(said)}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a demo shop with some orders in it."""
     store = tmp_path_factory.mktemp("shop") / "shop.db"
@@ -76,11 +76,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             assert server.wait(timeout=40) in (0, 130), "Ctrl-C closes the shop in good order"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The browser; it talks to nobody but the shop."""
     options = launch_options()
     options["args"] = [*options["args"], *QUIET]
+    # For this module only: while it runs, it makes the main thread look as if it ran an event loop.
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(**options)
         yield running
@@ -120,7 +121,7 @@ def window(browser: Browser, shop: str) -> Iterator[Window]:
     assert not complaints
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def picture() -> Callable[[Page, str], None]:
     """Keeps a screenshot, for people to look at."""
     SCREENSHOTS.mkdir(exist_ok=True)
