@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from foldline.domain.message import Event
 from foldline.errors import DefinitionError
+from foldline.store.spi import ProjectionSpec
 
 
 def digest(*parts: Any) -> str:
@@ -42,3 +45,27 @@ def check_version(cls_name: str, version: int) -> None:
     """Raise DefinitionError for a version that is none."""
     if version < 1:
         raise DefinitionError(f"{cls_name} declares version {version}: versions count from 1.")
+
+
+class Compiled:
+    """What a compiled view and a compiled projection in SQL have in common."""
+
+    __slots__ = ()
+
+    spec: ProjectionSpec
+    routes: Mapping[type[Event], Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the shape of what is kept or the declared version."""
+        return self.spec.fingerprint
+
+    @property
+    def events(self) -> tuple[type[Event], ...]:
+        """The event types it projects."""
+        return tuple(self.routes)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The stored names of the event types it projects."""
+        return frozenset(event.__message_name__ for event in self.routes)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from foldline.domain.message import Envelope, Event, snake_case
 from foldline.domain.routing import first_parameter, message_types, routed
 from foldline.errors import DefinitionError
-from foldline.projection.spec import check_name, check_version, digest
+from foldline.projection.spec import Compiled, check_name, check_version, digest
 from foldline.store.spi import ProjectionSpec, Transaction
 
 
@@ -46,7 +46,7 @@ class SqlRoute:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SqlType:
+class SqlType(Compiled):
     """What a `Projection` class was compiled to; two are equal only if they are the same."""
 
     name: str
@@ -60,21 +60,6 @@ class SqlType:
     def kind(self) -> str:
         """What sort of projection it is."""
         return "sql"
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes with the setup or the declared version."""
-        return self.spec.fingerprint
-
-    @property
-    def events(self) -> tuple[type[Event], ...]:
-        """The event types it projects."""
-        return tuple(self.routes)
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The stored names of the event types it projects."""
-        return frozenset(event.__message_name__ for event in self.routes)
 
 
 def sql_type(cls: type[Projection]) -> SqlType:

@@ -15,7 +15,7 @@ from foldline.domain.message import Envelope, Event, snake_case
 from foldline.domain.routing import Routed, first_parameter, mark, message_types, routed
 from foldline.errors import DefinitionError
 from foldline.projection.columns import FITS, ColumnType, column_type, strip
-from foldline.projection.spec import check_name, check_version, digest, field_types
+from foldline.projection.spec import Compiled, check_name, check_version, digest, field_types
 from foldline.store.spi import Kind, ProjectionSpec, Row, Table
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -70,7 +70,7 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ViewType(Generic[V]):
+class ViewType(Compiled, Generic[V]):
     """What a view class was compiled to; two are equal only if they are the same."""
 
     name: str
@@ -89,21 +89,6 @@ class ViewType(Generic[V]):
     def kind(self) -> str:
         """What sort of projection it is."""
         return "view"
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes with the shape or the declared version."""
-        return self.spec.fingerprint
-
-    @property
-    def events(self) -> tuple[type[Event], ...]:
-        """The event types it projects."""
-        return tuple(self.routes)
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The stored names of the event types it projects."""
-        return frozenset(event.__message_name__ for event in self.routes)
 
     @property
     def key(self) -> ColumnType:
