@@ -20,6 +20,7 @@ from foldline.http.sse import EventStream, frame, heartbeat, opening
 from foldline.http.wire import RowOut, encode, event_out
 from foldline.projection.filters import key_value
 from foldline.projection.view import ViewType
+from foldline.subscription import next_batch
 
 BATCH = 50
 """How many events a stream holds in memory at most."""
@@ -78,14 +79,11 @@ async def _events(api: Api, after: int, types: Collection[str] | None) -> AsyncG
     yield opening(after)
     sent = time.monotonic()
     while True:
-        batch = await store.read_all(after=after, limit=BATCH, types=types)
+        batch = await next_batch(store, after, types=types, limit=BATCH, poll=api.heartbeat)
         for event in batch.events:
             yield frame(event.type, encode(event_out(event)), event.position)
             sent = time.monotonic()
-        if batch.position > after:
-            after = batch.position
-        else:
-            await store.wait(after, api.heartbeat)
+        after = max(after, batch.position)
         if time.monotonic() - sent >= api.heartbeat:
             yield heartbeat(after)
             sent = time.monotonic()
@@ -96,7 +94,7 @@ async def _rows(api: Api, view: ViewType[Any], after: int, only: Any) -> AsyncGe
     yield opening(after)
     sent = time.monotonic()
     while True:
-        batch = await store.read_all(after=after, limit=BATCH, types=view.names)
+        batch = await next_batch(store, after, types=view.names, limit=BATCH, poll=api.heartbeat)
         # Keys in the order of their last change: whoever goes on after a position has missed no key up to it.
         touched: dict[Any, int] = {}
         for recorded in batch.events:
@@ -122,10 +120,7 @@ async def _rows(api: Api, view: ViewType[Any], after: int, only: Any) -> AsyncGe
                 row = rows.get(key)
                 yield frame("deleted" if row is None else "row", encode(RowOut(key, row)), position if last else None)
             sent = time.monotonic()
-        if batch.position > after:
-            after = batch.position
-        else:
-            await store.wait(after, api.heartbeat)
+        after = max(after, batch.position)
         if time.monotonic() - sent >= api.heartbeat:
             yield heartbeat(after)
             sent = time.monotonic()
