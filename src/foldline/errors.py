@@ -19,8 +19,11 @@
         ├── StoreReadOnly           the store cannot be written
         ├── StoreFull               no room left; nothing of the append was kept
         ├── StoreBusy               another process held the store for too long; nothing was kept
+        ├── StoreUnavailable        the database cannot be reached; nothing was kept
         ├── StoreClosed             the store was closed; nothing was kept
         ├── EventIdReused           an event id of the append is recorded already, as part of something else
+        ├── NotACopy                the store to copy to holds something else than the one to copy from
+        ├── CopyDiffers             a copy was made and does not hold the same as what was copied
         └── OutcomeUnknown          the store cannot tell whether the append was kept; retry it with the same event ids
 
 The docstring of an error is its message when it is raised without one.
@@ -182,12 +185,24 @@ class StoreBusy(StoreError):
     """Another process held the store for too long; nothing was kept. Try again."""
 
 
+class StoreUnavailable(StoreError):
+    """The database cannot be reached; nothing was kept. Try again."""
+
+
 class StoreClosed(StoreError):
     """The store is closed; nothing was kept."""
 
 
 class EventIdReused(StoreError):
     """An event id of this append is recorded already, as part of something else."""
+
+
+class NotACopy(StoreError):
+    """The store to copy to holds something else than the one to copy from; nothing was written."""
+
+
+class CopyDiffers(StoreError):
+    """The copy does not hold the same as what was copied; do not use it."""
 
 
 class OutcomeUnknown(StoreError):

@@ -11,7 +11,15 @@ from typing import Any, NamedTuple, TypeVar
 
 from foldline.domain.codec import Codec
 from foldline.domain.message import Envelope
-from foldline.errors import OutcomeUnknown, ProjectionHalted, StoreBusy, StoreClosed, StoreError, StoreFull
+from foldline.errors import (
+    OutcomeUnknown,
+    ProjectionHalted,
+    StoreBusy,
+    StoreClosed,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+)
 from foldline.observe import Observer, ProjectionAdvanced, ProjectionFailed
 from foldline.projection import ProjectionType
 from foldline.projection.member import Member, Retry
@@ -30,7 +38,7 @@ INLINE = 64
 KEPT_BYTES = 48 * 1024 * 1024
 """About how much memory the rows of one view may take that are kept from batch to batch of a catch-up."""
 
-PASSING = (StoreBusy, StoreFull, OutcomeUnknown)
+PASSING = (StoreBusy, StoreFull, StoreUnavailable, OutcomeUnknown)
 
 
 class Plan(NamedTuple):

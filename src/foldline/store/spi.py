@@ -24,7 +24,7 @@ live in the same database as the log: an EventStore, a SnapshotStore and a ViewS
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 from uuid import UUID
@@ -32,12 +32,13 @@ from uuid import UUID
 import msgspec
 
 from foldline.domain.message import Envelope, check_id
-from foldline.errors import Conflict, Fault, ValidationFailed
+from foldline.errors import Conflict, EventIdReused, Fault, StoreError, ValidationFailed
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_ID = UUID(int=0)
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 MAX_DATA_BYTES = 16 * 1024 * 1024
@@ -186,6 +187,67 @@ def check_event(event: NewEvent) -> None:
         _check_text(name, metadata)
 
 
+def check_restored(events: Sequence[RecordedEvent]) -> dict[str, int]:
+    """The version before the first of each stream's events, by stream; every adapter's ``restore`` calls this first.
+
+    Raises ValidationFailed for events that no store could keep, EventIdReused where two have the same id, and
+    StoreError where they are not in order.
+    """
+    before: dict[str, int] = {}
+    versions: dict[str, int] = {}
+    last = 0
+    for event in events:
+        stream_id, version = event.stream_id, event.version
+        if event.position <= last:
+            raise StoreError(
+                f"Position {event.position} was given after {last}: events are restored in order of their positions."
+            )
+        last = event.position
+        known = versions.get(stream_id)
+        if known is None:
+            check_id("The stream id", stream_id)
+            if event.category != stream_id.partition("-")[0]:
+                raise StoreError(f"Stream {stream_id!r} is not of category {event.category!r}.")
+            before[stream_id] = known = version - 1
+        if version != known + 1 or version < 1:
+            raise StoreError(f"Stream {stream_id!r} has a hole: version {version} was given after {known}.")
+        versions[stream_id] = version
+        if len(event.raw_id) != 16:
+            raise StoreError(f"The event at position {last} has an id of {len(event.raw_id)} bytes, and not of 16.")
+        check_event(
+            NewEvent(
+                _NO_ID, event.type, event.schema_version, event.data, event.metadata,
+                event.correlation_id, event.causation_id, event.actor, event.recorded_micros,
+            )
+        )  # fmt: skip
+    if len({event.raw_id for event in events}) < len(events):
+        raise EventIdReused("Two of the events to restore have the same id.")
+    return before
+
+
+def check_follows(events: Sequence[RecordedEvent], end: int, before: Mapping[str, int], now: Mapping[str, int]) -> None:
+    """Raise StoreError where events to restore do not go on where the log and their streams end.
+
+    ``end`` is the log's last position, ``before`` is what `check_restored` told, ``now`` the streams' versions.
+    """
+    if events and events[0].position <= end:
+        raise StoreError(
+            f"Events from position {events[0].position} on cannot be restored: the log reaches to {end} already."
+        )
+    for stream_id, version in before.items():
+        actual = now.get(stream_id, 0)
+        if actual != version:
+            raise StoreError(
+                f"Stream {stream_id!r} is at version {actual}, and the events to restore go on after version {version}."
+            )
+
+
+def check_claims(claims: Sequence[tuple[str, Claimed]]) -> None:
+    """Raise ValidationFailed for a command id that no store could keep; for every adapter's ``restore_claims``."""
+    for command_id, _ in claims:
+        check_id("The command id", command_id)
+
+
 def _check_text(name: str, text: bytes) -> None:
     if len(text) > MAX_DATA_BYTES:
         raise ValidationFailed(
@@ -281,8 +343,9 @@ class EventStore(Protocol):
     async def append(self, append: Append, /) -> Outcome:
         """Record all of it or nothing (G1, G2, G3).
 
-        An append whose event ids are all recorded already, as one append to the same streams, is a success that adds
-        nothing, whatever version it expects. A claim already taken with the same digest yields its first outcome.
+        An append whose event ids are all recorded already - each in the stream it is meant for, in the order given and
+        one after the other there - is a success that adds nothing, whatever version it expects. A claim already taken
+        with the same digest yields its first outcome.
         Raises ValidationFailed for what no store could keep, EventIdReused where only some of the ids are recorded, or
         they are elsewhere, or one is given twice, and StoreError for the rest; in all of these nothing is kept, but for
         OutcomeUnknown.
@@ -322,6 +385,27 @@ class EventStore(Protocol):
 
     async def claimed(self, command_id: str, /) -> Claimed | None:
         """What is remembered of a command id."""
+        ...
+
+    async def restore(self, events: Sequence[RecordedEvent], /) -> None:
+        """Record events that another store recorded, just as they are there, all or nothing.
+
+        Their positions, versions, ids and times are kept, and data and metadata byte for byte. They are given in the
+        order of their positions, follow the log's end, and go on with each of their streams without a hole. Who appends
+        or restores later goes on above them. Events that are recorded already, all of them and just so, are a success
+        that adds nothing. Meant for a copy of a store, which nobody else writes.
+
+        Raises ValidationFailed for what no store could keep, EventIdReused for an id that is recorded already or is
+        given twice, and StoreError where they do not follow what is recorded; in all of these nothing is kept.
+        """
+        ...
+
+    async def read_claims(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, Claimed]]:
+        """At most ``limit`` command ids above ``after``, in the order of their code points, and what they came to."""
+        ...
+
+    async def restore_claims(self, claims: Sequence[tuple[str, Claimed]], /) -> None:
+        """Remember command ids that another store claimed, and what they came to there; those known here are kept."""
         ...
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from bisect import bisect_right
+from collections.abc import Collection, Sequence
+from operator import attrgetter
 from uuid import UUID
 
 from foldline.errors import EventIdReused
@@ -21,12 +23,20 @@ from foldline.store.spi import (
     Snapshot,
     VersionConflict,
     check_append,
+    check_claims,
+    check_follows,
+    check_restored,
     to_micros,
 )
 
+_position = attrgetter("position")
+
 
 class MemoryLog(Life):
-    """Events in one list, in the order of their positions; a stream's version n is the n-th of its own list."""
+    """Events in one list, in the order of their positions; a stream's version n is the n-th of its own list.
+
+    Here positions count from 1 without gaps, but for events that were restored from a store whose positions have some.
+    """
 
     def __init__(self, *, clock: Clock, observer: Observer | None) -> None:
         super().__init__()
@@ -68,9 +78,9 @@ class MemoryLog(Life):
         if not found:
             return None
         places = [stream.stream_id for stream in append.streams for _ in stream.events]
-        # As one append they stand one after the other in the log, each in the stream it is meant for.
-        together = list(range(found[0].position, found[0].position + len(ids)))
-        if [event.stream_id for event in found] != places or [event.position for event in found] != together:
+        # As one append they stand in the log in their order, and one after the other in the stream they are meant for.
+        in_order = [event.position for event in found] == sorted(event.position for event in found)
+        if [event.stream_id for event in found] != places or not in_order or _apart(found):
             raise EventIdReused(
                 "An event id of this append is recorded already, as part of another append: give each event its own id."
             )
@@ -94,7 +104,7 @@ class MemoryLog(Life):
         for stream_id, _, events in append.streams:
             for event in events:
                 recorded = RecordedEvent(
-                    position=len(self._events) + 1,
+                    position=self._end_position() + 1,
                     raw_id=event.event_id.bytes,
                     stream_id=stream_id,
                     category=stream_id.partition("-")[0],
@@ -108,12 +118,10 @@ class MemoryLog(Life):
                     causation_id=event.causation_id,
                     actor=event.actor,
                 )
-                self._events.append(recorded)
-                self._streams.setdefault(stream_id, []).append(recorded)
-                self._by_id[event.event_id] = recorded
+                self._keep(recorded)
         outcome = Appended(
             versions=tuple((stream.stream_id, self._version(stream.stream_id)) for stream in append.streams),
-            position=len(self._events),
+            position=self._end_position(),
             event_ids=tuple(recorded.event_id for recorded in self._events[begin:]),
         )
         if append.claim is not None:
@@ -123,14 +131,51 @@ class MemoryLog(Life):
         self._signal()
         return outcome
 
+    def _keep(self, recorded: RecordedEvent) -> None:
+        self._events.append(recorded)
+        self._streams.setdefault(recorded.stream_id, []).append(recorded)
+        self._by_id[recorded.event_id] = recorded
+
     def _version(self, stream_id: str) -> int:
         """The stream's version; 0 where it does not exist."""
         return len(self._streams.get(stream_id, ()))
+
+    def _end_position(self) -> int:
+        return self._events[-1].position if self._events else 0
 
     async def claimed(self, command_id: str, /) -> Claimed | None:
         """What is remembered of a command id."""
         self._check()
         return self._claims.get(command_id)
+
+    async def restore(self, events: Sequence[RecordedEvent], /) -> None:
+        """Record events that another store recorded, just as they are there, all or nothing."""
+        self._check()
+        before = check_restored(events)
+        if events:
+            start = bisect_right(self._events, events[0].position - 1, key=_position)
+            if self._events[start : start + len(events)] == list(events):
+                return
+        check_follows(events, self._end_position(), before, {name: self._version(name) for name in before})
+        if any(event.event_id in self._by_id for event in events):
+            raise EventIdReused("One of the events to restore has the id of an event that is recorded already.")
+        # From here on nothing can fail.
+        for event in events:
+            self._keep(event._replace(data=bytes(event.data), metadata=bytes(event.metadata)))
+        self._signal()
+
+    async def read_claims(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, Claimed]]:
+        """At most ``limit`` command ids above ``after``, in order, and what they came to."""
+        self._check()
+        found = sorted(command_id for command_id in self._claims if command_id > after)
+        return [(command_id, self._claims[command_id]) for command_id in found[: max(limit, 0)]]
+
+    async def restore_claims(self, claims: Sequence[tuple[str, Claimed]], /) -> None:
+        """Remember command ids that another store claimed; those known here are kept."""
+        self._check()
+        check_claims(claims)
+        for command_id, claimed in claims:
+            self._claims.setdefault(command_id, claimed)
 
     async def read_stream(
         self,
@@ -156,23 +201,22 @@ class MemoryLog(Life):
         if limit <= 0:
             return Batch([], after)
         found: list[RecordedEvent] = []
-        # Position n is at index n - 1.
-        for event in self._events[max(after, 0) :]:
+        for event in self._events[bisect_right(self._events, after, key=_position) :]:
             if types is None or event.type in types:
                 found.append(event)
                 if len(found) == limit:
                     return Batch(found, event.position)
         # All that there is was looked at, so the follower need not look at it again.
-        return Batch(found, max(after, len(self._events)))
+        return Batch(found, max(after, self._end_position()))
 
     async def head(self) -> int:
         """The position of the last event."""
         self._check()
-        return len(self._events)
+        return self._end_position()
 
     async def wait(self, after: int, timeout: float) -> bool:
         """Wait until there is an event above a position; False when ``timeout`` seconds passed without."""
-        return await self._until(lambda: len(self._events) > after, timeout)
+        return await self._until(lambda: self._end_position() > after, timeout)
 
     async def load_snapshot(self, stream_id: str, /) -> Snapshot | None:
         """The stream's snapshot, if it has one."""
@@ -185,3 +229,13 @@ class MemoryLog(Life):
         known = self._snapshots.get(snapshot.stream_id)
         if known is None or known.version <= snapshot.version or known.fingerprint != snapshot.fingerprint:
             self._snapshots[snapshot.stream_id] = snapshot
+
+
+def _apart(events: Sequence[RecordedEvent]) -> bool:
+    """Whether somebody else's event stands between two of these in a stream, or they are not in their order there."""
+    versions: dict[str, int] = {}
+    for event in events:
+        if event.version != versions.get(event.stream_id, event.version - 1) + 1:
+            return True
+        versions[event.stream_id] = event.version
+    return False

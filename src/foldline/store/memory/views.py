@@ -211,4 +211,4 @@ def _load(tables: dict[str, dict[Any, Row]], table: Table, keys: Collection[Any]
 
 
 def _no_sql() -> Unsupported:
-    return Unsupported("A store in memory has no SQL: use a sqlite: store.")
+    return Unsupported("A store in memory has no SQL: use a sqlite: or postgresql: store.")

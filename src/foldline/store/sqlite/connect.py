@@ -11,7 +11,7 @@ from pathlib import Path
 import apsw
 
 from foldline.errors import CannotOpen, NotAStore, StoreReadOnly
-from foldline.store.sqlite.migrate import check_history, check_ours, migrate
+from foldline.store.sqlite.migrate import Migration, check_history, check_ours, migrate
 
 OLDEST_SQLITE = (3, 51, 3)
 """Older libraries may corrupt a WAL database when two connections reset its log at once."""
@@ -28,6 +28,19 @@ def open_writer(path: str, *, synchronous: str, busy_timeout: float, now: Callab
 
     Raises CannotOpen, NotAStore, StoreTooNew or StoreReadOnly, each naming the file and the reason.
     """
+    return _open(path, synchronous, busy_timeout, now)[0]
+
+
+def migrate_file(path: str, *, busy_timeout: float, now: Callable[[], int]) -> list[Migration]:
+    """Bring a file to the newest schema, making it where it is missing, and tell what was applied; raises the same."""
+    connection, applied = _open(path, "FULL", busy_timeout, now)
+    connection.close(True)
+    return applied
+
+
+def _open(
+    path: str, synchronous: str, busy_timeout: float, now: Callable[[], int]
+) -> tuple[apsw.Connection, list[Migration]]:
     _check_library()
     _check_path(path)
     connection = _connect(path, busy_timeout)
@@ -39,14 +52,14 @@ def open_writer(path: str, *, synchronous: str, busy_timeout: float, now: Callab
             connection.execute("PRAGMA cache_size = -65536")
             connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}").fetchall()
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}").fetchall()
-            migrate(connection, path, now())
+            applied = migrate(connection, path, now())
             check_history(connection, path)
         except apsw.Error as error:
             raise _reason(error, path) from error
     except BaseException:
         connection.close(True)
         raise
-    return connection
+    return connection, applied
 
 
 def open_reader(path: str, *, busy_timeout: float) -> apsw.Connection:

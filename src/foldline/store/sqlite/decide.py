@@ -86,10 +86,10 @@ def replayed(connection: apsw.Connection, append: Append, there: dict[bytes, tup
     found = [place for _, place in places if place is not None]
     if not found:
         return None
-    # As one append they stand one after the other in the log, and those of a stream in that stream.
+    # As one append they stand in the log in their order, and one after the other in the stream they are meant for.
     last = found[-1][2]
-    whole = len(found) == len(places) and [place[2] for place in found] == list(range(last - len(found) + 1, last + 1))
-    if not whole or any(place is None or place[0] != stream_id for stream_id, place in places):
+    whole = len(found) == len(places) and [place[2] for place in found] == sorted(place[2] for place in found)
+    if not whole or _apart(found) or any(place is None or place[0] != stream_id for stream_id, place in places):
         raise EventIdReused(
             "An event id of this append is recorded already, as part of another append: give each event its own id."
         )
@@ -98,3 +98,13 @@ def replayed(connection: apsw.Connection, append: Append, there: dict[bytes, tup
     versions = tuple((stream.stream_id, after[stream.stream_id]) for stream in append.streams)
     ids = tuple(event.event_id for stream in append.streams for event in stream.events)
     return Appended(versions, last, ids, replayed=True)
+
+
+def _apart(found: list[tuple[str, int, int]]) -> bool:
+    """Whether somebody else's event stands between two of these in a stream, or they are not in their order there."""
+    versions: dict[str, int] = {}
+    for stream_id, version, _ in found:
+        if version != versions.get(stream_id, version - 1) + 1:
+            return True
+        versions[stream_id] = version
+    return False

@@ -36,6 +36,7 @@ _ALL_OF_TYPES = (
     " ORDER BY position LIMIT ?"
 )
 _BY_IDS = "SELECT event_id, stream_id, version, position FROM foldline_events WHERE event_id IN carray(?)"
+_ANY_OF_IDS = "SELECT 1 FROM foldline_events WHERE event_id IN carray(?) LIMIT 1"
 _CLAIMS = "SELECT command_id, fingerprint, CAST(outcome AS BLOB) FROM foldline_commands WHERE command_id IN carray(?)"
 _SNAPSHOT = "SELECT stream_id, version, position, fingerprint, state FROM foldline_snapshots WHERE stream_id = ?"
 _SAVE_SNAPSHOT = (
@@ -60,7 +61,7 @@ def read_stream(
         return []
     rows = connection.execute(
         _STREAM_BACKWARDS if backwards else _STREAM_FORWARDS,
-        (stream_id, _within(after), _BIGGEST if upto is None else _within(upto), _limit(limit)),
+        (stream_id, _within(after), _BIGGEST if upto is None else _within(upto), at_most(limit)),
     )
     return list(map(_recorded, rows.fetchall()))
 
@@ -71,12 +72,12 @@ def read_all(connection: apsw.Connection, after: int, limit: int, types: Collect
         return Batch([], after)
     last = head(connection)
     if types is None:
-        cursor = connection.execute(_ALL, (_within(after), last, _limit(limit)))
+        cursor = connection.execute(_ALL, (_within(after), last, at_most(limit)))
     else:
         names = tuple([name for name in types if _possible(name)])
         if not names:
             return Batch([], max(after, last))
-        cursor = connection.execute(_ALL_OF_TYPES, (_within(after), last, apsw.carray(names), _limit(limit)))
+        cursor = connection.execute(_ALL_OF_TYPES, (_within(after), last, apsw.carray(names), at_most(limit)))
     events = list(map(_recorded, cursor.fetchall()))
     return Batch(events, events[-1].position if events and len(events) >= limit else max(after, last))
 
@@ -95,7 +96,12 @@ def encode_outcome(outcome: Appended) -> bytes:
 def claims(connection: apsw.Connection, command_ids: Iterable[str]) -> dict[str, Claimed]:
     """What is remembered of these command ids; there must be at least one."""
     rows = connection.execute(_CLAIMS, (apsw.carray(tuple(command_ids)),))
-    return {command_id: Claimed(digest, Appended(*_decode(outcome))) for command_id, digest, outcome in rows}
+    return {command_id: remembered(digest, outcome) for command_id, digest, outcome in rows}
+
+
+def remembered(fingerprint: bytes, outcome: bytes) -> Claimed:
+    """What a row of foldline_commands says."""
+    return Claimed(fingerprint, Appended(*_decode(outcome)))
 
 
 def claimed(connection: apsw.Connection, command_id: str) -> Claimed | None:
@@ -117,6 +123,11 @@ def recorded(connection: apsw.Connection, events: Iterable[NewEvent]) -> dict[by
         return {}
     rows = connection.execute(_BY_IDS, (apsw.carray(ids),))
     return {event_id: (stream_id, version, position) for event_id, stream_id, version, position in rows}
+
+
+def ids_recorded(connection: apsw.Connection, ids: Sequence[bytes]) -> bool:
+    """Whether any of these event ids is recorded already."""
+    return bool(ids) and connection.execute(_ANY_OF_IDS, (apsw.carray(tuple(ids)),)).get is not None
 
 
 def versions(connection: apsw.Connection, stream_ids: Sequence[str]) -> dict[str, int]:
@@ -156,5 +167,6 @@ def _within(number: int) -> int:
     return max(min(number, _BIGGEST), -1)
 
 
-def _limit(limit: int | None) -> int:
+def at_most(limit: int | None) -> int:
+    """A limit as SQLite takes it."""
     return -1 if limit is None else max(min(limit, _BIGGEST), 0)

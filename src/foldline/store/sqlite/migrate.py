@@ -61,11 +61,13 @@ def check_ours(connection: apsw.Connection, path: str) -> int:
     return version
 
 
-def migrate(connection: apsw.Connection, path: str, now: int) -> None:
-    """Apply what is missing, each migration in a transaction of its own; ``now`` is in microseconds.
+def migrate(connection: apsw.Connection, path: str, now: int) -> list[Migration]:
+    """Apply what is missing, each migration in a transaction of its own, and tell what that was.
 
-    Several processes may do this at once: each migration is applied by whoever gets the write lock first.
+    ``now`` is in microseconds. Several processes may do this at once: each migration is applied by whoever gets the
+    write lock first.
     """
+    applied: list[Migration] = []
     for migration in migrations():
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -78,10 +80,27 @@ def migrate(connection: apsw.Connection, path: str, now: int) -> None:
                 )
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {migration.number}")
+                applied.append(migration)
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+    return applied
+
+
+def script() -> str:
+    """All migrations as SQL that makes a store of an empty file, as ``sqlite3 FILE < SCRIPT`` runs it."""
+    return "\n".join(["PRAGMA journal_mode = WAL;\n", *map(_scripted, migrations())])
+
+
+def _scripted(migration: Migration) -> str:
+    number, name, sql, checksum = migration
+    return (
+        f"-- Migration {number:04d}_{name}\n\nBEGIN IMMEDIATE;\n\n{sql.strip()}\n\n"
+        f"INSERT INTO foldline_migrations VALUES ({number}, '{name}', '{checksum}', "  # nosec B608
+        "strftime('%s', 'now') * 1000000);\n"
+        f"PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {number};\n\nCOMMIT;\n"
+    )
 
 
 def check_history(connection: apsw.Connection, path: str) -> None:

@@ -34,10 +34,12 @@ from foldline.store.spi import (
     to_micros,
 )
 from foldline.store.sqlite import log, reading, tables
+from foldline.store.sqlite import restore as restoring
 from foldline.store.sqlite.columns import bind
-from foldline.store.sqlite.connect import open_writer
+from foldline.store.sqlite.connect import migrate_file, open_writer
 from foldline.store.sqlite.gate import Gate
 from foldline.store.sqlite.lane import Intake, Lane
+from foldline.store.sqlite.migrate import Migration
 from foldline.store.sqlite.reading import Reader, serve_reads
 from foldline.store.sqlite.transaction import load_rows, run_work
 from foldline.store.sqlite.watch import Lookout, Watch
@@ -68,6 +70,7 @@ class SqliteStore:
     ) -> None:
         loop = asyncio.get_running_loop()
         self._path = path
+        self._clock = clock
         self._gate: Gate | None = None
         self._writes = Intake(loop)
         self._write = self._writes.submit
@@ -134,6 +137,15 @@ class SqliteStore:
             raise
         return store
 
+    @staticmethod
+    async def migrate(
+        path: str | os.PathLike[str], *, clock: Clock = _utc_now, busy_timeout: float = 5.0
+    ) -> list[Migration]:
+        """Bring a file to the newest schema, as opening it does, and tell what was applied; raises the same."""
+        return await asyncio.to_thread(
+            migrate_file, _absolute(path), busy_timeout=busy_timeout, now=lambda: to_micros(clock())
+        )
+
     @property
     def capabilities(self) -> Capabilities:
         """Durable, with SQL, and shared with other processes of this machine."""
@@ -176,6 +188,22 @@ class SqliteStore:
     async def claimed(self, command_id: str, /) -> Claimed | None:
         """What is remembered of a command id."""
         return await self._read(lambda at: log.claimed(at.connection, command_id))
+
+    async def restore(self, events: Sequence[RecordedEvent], /) -> None:
+        """Record events that another store recorded, just as they are there, all or nothing."""
+        events = tuple(events)
+        await self._writes.submit(Change(lambda connection, moved: restoring.restore(connection, events), True))
+
+    async def read_claims(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, Claimed]]:
+        """At most ``limit`` command ids above ``after``, in order, and what they came to."""
+        return await self._query(lambda at: restoring.read_claims(at.connection, after, limit))
+
+    async def restore_claims(self, claims: Sequence[tuple[str, Claimed]], /) -> None:
+        """Remember command ids that another store claimed; those known here are kept."""
+        claims, now = tuple(claims), to_micros(self._clock())
+        await self._writes.submit(
+            Change(lambda connection, moved: restoring.restore_claims(connection, claims, now), True)
+        )
 
     # --- Snapshots ----------------------------------------------------------------------------------------------------
 

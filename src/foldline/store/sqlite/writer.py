@@ -54,9 +54,13 @@ _tuple = tuple.__new__
 
 
 class Change(NamedTuple):
-    """Other work on the writing connection: run in a savepoint of its own, with a list for checkpoints it moves."""
+    """Other work on the writing connection: run in a savepoint of its own, with a list for checkpoints it moves.
+
+    ``restores`` says that it writes to the log itself, so that what is remembered of the log is to be learnt anew.
+    """
 
     run: Callable[[apsw.Connection, list[Checkpoint]], Any]
+    restores: bool = False
 
 
 class _Group:
@@ -191,7 +195,12 @@ class Writer:
                 if until is None:
                     until = time.monotonic() + MAX_SECONDS
                 self._insert(connection, rows, claim_rows)
+                group.events += position - group.position
+                group.position = position
                 self._change(connection, index, future, work, group)
+                position = group.position
+                if work.restores:
+                    claimed = None
                 if time.monotonic() > until:
                     end = index + 1
                     break
@@ -256,7 +265,7 @@ class Writer:
         self._insert(connection, rows, claim_rows)
         if conflicts:
             self._settle_conflicts(connection, conflicts, group)
-        group.events = position - group.position
+        group.events += position - group.position
         group.position = position
         return end
 
@@ -326,6 +335,10 @@ class Writer:
         if not connection.in_transaction:
             raise _TransactionLostError(index, StoreError("The SQL ended the transaction it ran in; nothing was kept."))
         connection.execute("RELEASE foldline_job")
+        if work.restores:
+            self._versions.clear()
+            self._data_version = None  # so that the next transaction looks at the log's end, and its time
+            group.position = log.head(connection)
         group.done.append((future, result))
         group.moved += moved
 

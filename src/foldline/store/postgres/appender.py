@@ -1,0 +1,451 @@
+"""Group commit: appends that wait leave together, in one round trip, and each learns its own outcome.
+
+A few lanes, each with a connection of its own, take turns: what arrives while one is at the database leaves with the
+next. A stream is in one lane at a time, so that this process never races with itself. Where another process was first
+to a stream, the batch is decided again while no other writer is let near the streams that were lost, so that a second
+attempt cannot be lost in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from itertools import islice
+from operator import itemgetter
+from typing import Any, NamedTuple, cast
+
+from asyncpg import exceptions as pg
+
+from foldline.errors import (
+    CodecError,
+    FoldlineError,
+    OutcomeUnknown,
+    StoreBusy,
+    StoreClosed,
+    StoreUnavailable,
+)
+from foldline.observe import AppendsCommitted, Observer
+from foldline.store.postgres.connect import PATIENCE, Line, Settings, connect
+from foldline.store.postgres.decide import Facts, Job, Plan, decide, groups_of
+from foldline.store.postgres.errors import ERRORS, LOST, TRANSIENT, translate
+from foldline.store.postgres.log import DRAW, LOCK, RECORD, RECORD_ONE
+from foldline.store.spi import Append, Appended, Clock, Outcome, to_micros
+
+LANES = 2
+"""Batches that may be at the database at once. More add no speed: the server's work is bound by its processor."""
+
+MAX_EVENTS = 2_000
+"""A batch takes no further append once it has this many events."""
+
+MAX_BYTES = 4 * 1024 * 1024
+"""… or this much data."""
+
+SHARED_FROM = 128
+"""Events from which what waits is shared out among idle lanes: below, a batch costs more than it carries."""
+
+COPY_FROM = 5_000
+"""Events from which a batch, which is then one large append, goes by COPY."""
+
+MAX_KNOWN = 100_000
+"""How many streams' versions are remembered, so that an append to one of them needs no look-up."""
+
+STALLED = 5.0
+"""Seconds after which a statement of an append is given up as stalled, and is tried again on another connection."""
+
+_EVENTS = (
+    "position", "event_id", "stream_id", "category", "version", "type", "schema_version", "data", "metadata",
+    "recorded_at", "correlation_id", "causation_id", "actor",
+)  # fmt: skip
+
+_STREAM_AND_VERSION = itemgetter(2, 4)
+_new = tuple.__new__
+
+log = logging.getLogger("foldline.store.postgres")
+
+
+class Lane:
+    """A connection that only appends, made when it is needed and again where it was lost."""
+
+    def __init__(self, settings: Settings, pooled: bool) -> None:
+        self._settings = settings
+        self._pooled = pooled
+        self._line: Line | None = None
+        self._record: Callable[..., Any] | None = None
+        self._record_one: Callable[..., Any] | None = None
+        self.sent = False
+        """Whether something was sent that may have been kept, though nobody said so."""
+
+    @property
+    def ready(self) -> Line | None:
+        """The connection, if it stands."""
+        return self._line if self._line is not None and not self._line.is_closed() else None
+
+    async def line(self) -> Line:
+        """The connection."""
+        if self._line is None or self._line.is_closed():
+            line = await connect(self._settings, pooled=self._pooled, raw=True)
+            if not self._pooled:
+                self._record = (await line.prepare(RECORD)).fetchval
+                self._record_one = (await line.prepare(RECORD_ONE)).fetchval
+                # Preparing takes the statement's locks, and asyncpg keeps them until something is executed.
+                await line.execute("SELECT 1")
+            self._line = line
+        return self._line
+
+    async def ask(self, line: Line, facts: Facts) -> None:
+        """Ask what is not known."""
+        if self._pooled and not line.is_in_transaction():
+            async with line.transaction(isolation="read_committed"):
+                await facts.ask(line)
+        else:
+            await facts.ask(line)
+
+    async def record(self, groups: list[int], plan: Plan) -> list[int]:
+        """Record what is planned, in one round trip, and return the positions."""
+        line = await self.line()
+        rows, claims = plan.rows, plan.claims
+        self.sent = True
+        if self._record_one is not None and len(rows) == 1 and not claims and len(groups) == 1:
+            return [await self._record_one(groups[0], *rows[0][1:])]
+        # In the order in which all batches of all processes queue for streams; see foldline_record().
+        rows = rows if len(rows) < 2 else sorted(rows, key=_STREAM_AND_VERSION)
+        if self._record is not None:
+            positions = await self._record(groups, rows, claims)
+        elif line.is_in_transaction():
+            positions = await line.fetchval(RECORD, groups, rows, claims)
+        else:
+            async with line.transaction(isolation="read_committed"):
+                positions = await line.fetchval(RECORD, groups, rows, claims)
+        return cast("list[int]", positions)
+
+    def drop(self) -> None:
+        """Let go of the connection without asking the other side."""
+        if self._line is not None:
+            self._line.terminate()
+            self._line = None
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._line is not None and not self._line.is_closed():
+            try:
+                await self._line.close(timeout=STALLED)
+            except ERRORS:
+                self._line.terminate()
+
+
+class Batch(NamedTuple):
+    """Appends that leave together."""
+
+    jobs: list[Job]
+    names: set[str]
+    """Streams and command ids that nobody else may use meanwhile."""
+    events: int
+    looks: bool
+    """Whether one of them depends on a stream to which it adds nothing."""
+
+
+class Appender:
+    """Takes appends and settles them batch by batch. Runs on the event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        pooled: bool,
+        clock: Clock,
+        observer: Observer | None,
+        settled: Callable[[int], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._settings = settings
+        self._clock = clock
+        self._observer = observer
+        self._settled = settled
+        self._waiting: list[Job] = []
+        self._idle = [Lane(settings, pooled) for _ in range(LANES)]
+        self._lanes = tuple(self._idle)
+        self._busy: set[str] = set()
+        """The streams and command ids that are at the database."""
+        self._turns: set[asyncio.Task[None]] = set()
+        self._known: dict[str, int] = {}
+        self._time = 0
+        self._scheduled = False
+        self._closed = False
+
+    async def start(self) -> None:
+        """Make the first connection, so that what is wrong with it is told at once."""
+        await self._lanes[0].line()
+
+    def submit(self, append: Append) -> asyncio.Future[Outcome]:
+        """Take an append; the future has its outcome. Raises StoreClosed after `close`."""
+        if self._closed:
+            raise StoreClosed
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        self._waiting.append((future, append))
+        self._schedule()
+        return future
+
+    def learn(self, stream_id: str, version: int) -> None:
+        """Remember that a stream has this version: it was seen, and what is recorded stays."""
+        if self._known.get(stream_id, 0) < version:
+            self._known[stream_id] = version
+            self._forget_some()
+
+    def _forget_some(self) -> None:
+        known = self._known
+        if len(known) > MAX_KNOWN:
+            # Those that were learnt first, which costs others a look-up at most.
+            for stream_id in list(islice(known, MAX_KNOWN // 2)):
+                del known[stream_id]
+
+    async def close(self) -> None:
+        """Settle what was accepted, then close the connections."""
+        self._closed = True
+        while self._waiting or self._turns:
+            self._dispatch()
+            if self._turns:
+                await asyncio.wait(self._turns)
+        for lane in self._lanes:
+            await lane.close()
+
+    # --- Making batches -----------------------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        # Once the tasks that are ready now have had their turn, so that what they append leaves together.
+        if not self._scheduled and self._idle:
+            self._scheduled = True
+            self._loop.call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._scheduled = False
+        while self._waiting and self._idle:
+            batch = self._take()
+            if not batch.jobs:
+                return
+            self._busy |= batch.names
+            lane = self._idle.pop()
+            turn = self._loop.create_task(self._turn(lane, batch))
+            self._turns.add(turn)
+            turn.add_done_callback(self._turns.discard)
+
+    def _take(self) -> Batch:
+        """The jobs that may leave now, in their order."""
+        waiting, busy = self._waiting, self._busy
+        most = MAX_EVENTS
+        if len(waiting) > 1 and len(self._idle) > 1:
+            all_events = sum([len(stream.events) for _, append in waiting for stream in append.streams])
+            if all_events >= SHARED_FROM:
+                most = min(most, -(-all_events // len(self._idle)))
+        jobs: list[Job] = []
+        left: list[Job] = []
+        names: set[str] = set()
+        held: set[str] = set()
+        events = size = 0
+        looks = False
+        for number, job in enumerate(waiting):
+            streams, claim = job[1]
+            if events >= most or size >= MAX_BYTES:
+                left += waiting[number:]
+                break
+            if claim is not None or len(streams) != 1:
+                mine = {stream.stream_id for stream in streams}
+                # A command id may stand in one batch once: who comes second is to be told what became of the first.
+                own = f"\0{claim.command_id}" if claim is not None else ""
+                if not mine.isdisjoint(busy) or not mine.isdisjoint(held) or own in names or own in busy or own in held:
+                    held |= mine
+                    held.add(own)
+                    left.append(job)
+                    continue
+                if own:
+                    names.add(own)
+                names |= mine
+            else:
+                stream_id = streams[0].stream_id
+                # Behind one that has to wait, those for the same streams wait too, so that streams keep their order.
+                if (busy and stream_id in busy) or (held and stream_id in held):
+                    held.add(stream_id)
+                    left.append(job)
+                    continue
+                names.add(stream_id)
+            jobs.append(job)
+            for _, _, added in streams:
+                if added:
+                    events += len(added)
+                    # Much alike in one stream, as a rule: good enough for a limit that protects memory.
+                    size += len(added) * max(len(added[0].data), len(added[-1].data))
+                else:
+                    looks = True
+        self._waiting = left
+        return Batch(jobs, names, events, looks)
+
+    # --- Settling a batch ---------------------------------------------------------------------------------------------
+
+    async def _turn(self, lane: Lane, batch: Batch) -> None:
+        try:
+            await self._settle(lane, batch)
+        except BaseException as error:
+            # Whatever it is, those who wait are told of it, and this lane serves the next ones.
+            for future, _ in batch.jobs:
+                if not future.done():
+                    future.set_exception(StoreClosed() if isinstance(error, asyncio.CancelledError) else error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._busy -= batch.names
+            self._idle.append(lane)
+            if self._waiting:
+                self._schedule()
+
+    async def _settle(self, lane: Lane, batch: Batch) -> None:
+        """Bring a batch to an end, trying again as long as that can help."""
+        jobs = batch.jobs
+        patience = STALLED if batch.events <= MAX_EVENTS else self._settings.timeout
+        deadline = time.monotonic() + PATIENCE
+        lane.sent = careful = False
+        lost: set[str] = set()
+        pause = 0.02
+        while True:
+            try:
+                begin = time.perf_counter()
+                async with asyncio.timeout(patience):
+                    line = lane.ready or await lane.line()
+                    if careful or batch.looks:
+                        plan, positions = await self._record_carefully(lane, line, jobs, lost, careful)
+                    else:
+                        plan, positions = await self._record(lane, line, jobs)
+                self._acknowledge(plan, positions, time.perf_counter() - begin)
+                if not plan.later:
+                    return
+                jobs, careful = plan.later, True
+                continue
+            except pg.UniqueViolationError as error:
+                # Somebody else was first. Which streams that concerns is found out by asking them all.
+                careful = True
+                if time.monotonic() > deadline:
+                    self._fail(jobs, error, unknown=False)
+                    return
+                lost = {stream.stream_id for _, append in jobs for stream in append.streams}
+                for stream_id in lost:
+                    self._known.pop(stream_id, None)
+                continue
+            except (*LOST, *TRANSIENT) as error:
+                if not isinstance(error, (pg.DeadlockDetectedError, pg.SerializationError)):
+                    lane.drop()
+                    # After a failover to a standby that was behind, there may be less than was known.
+                    self._known.clear()
+                careful = True
+                if time.monotonic() + pause > deadline:
+                    self._fail(jobs, error, unknown=lane.sent)
+                    return
+            except (pg.DataError, pg.ProgramLimitExceededError, ValueError, OverflowError) as error:
+                if len(jobs) > 1:
+                    # One of them cannot be kept, and it must not be the end of the others.
+                    for job in jobs:
+                        await self._settle(lane, batch._replace(jobs=[job]))
+                    return
+                raise CodecError(f"An event of this append cannot be kept by PostgreSQL: {error}.") from error
+            except pg.PostgresError as error:
+                self._fail(jobs, error, unknown=False)
+                return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.5)
+
+    async def _record(self, lane: Lane, line: Line, jobs: list[Job]) -> tuple[Plan, list[int]]:
+        """Record a batch by what is known, asking only for what is not."""
+        facts = Facts()
+        plan = decide(jobs, self._known, facts, self._now())
+        while facts.open:
+            await lane.ask(line, facts)
+            plan = decide(jobs, self._known, facts, self._now())
+        if not plan.rows and not plan.claims:
+            return plan, []
+        if len(plan.rows) >= COPY_FROM:
+            async with line.transaction(isolation="read_committed"):
+                return plan, await self._copy(lane, line, groups_of(plan.at), plan)
+        return plan, await lane.record(groups_of(plan.at), plan)
+
+    async def _record_carefully(
+        self, lane: Lane, line: Line, jobs: list[Job], lost: set[str], careful: bool
+    ) -> tuple[Plan, list[int]]:
+        """Record a batch by facts, alone with the streams that were lost, and with those that are only looked at."""
+        shared, alone = set[str](), set(lost)
+        for _, append in jobs:
+            for stream_id, _, events in append.streams:
+                (shared if events else alone).add(stream_id)
+        async with line.transaction(isolation="read_committed"):
+            await line.fetchval(LOCK, groups_of(shared, alone))
+            facts = Facts(careful=careful)
+            plan = decide(jobs, {}, facts, self._now())
+            while facts.open:
+                await lane.ask(line, facts)
+                plan = decide(jobs, {}, facts, self._now())
+            if not plan.rows and not plan.claims:
+                return plan, []
+            if len(plan.rows) >= COPY_FROM:
+                return plan, await self._copy(lane, line, [], plan)
+            return plan, await lane.record([], plan)
+
+    async def _copy(self, lane: Lane, line: Line, groups: list[int], plan: Plan) -> list[int]:
+        """Record a large batch, within a transaction."""
+        lane.sent = True
+        if groups:
+            await line.fetchval(LOCK, groups)
+        await line.fetchval("SELECT foldline_enter()")
+        positions = cast("list[int]", await line.fetchval(DRAW, len(plan.rows)))
+        rows = [(positions[row[0] - 1], *row[1:]) for row in plan.rows]
+        await line.copy_records_to_table("foldline_events", records=rows, columns=_EVENTS)
+        if plan.claims:
+            claims = [
+                (*claim[:4], -positions[claim[4] - 1] if claim[4] > 0 else claim[4], *claim[5:])
+                for claim in plan.claims
+            ]
+            await line.fetchval(RECORD, [], [], claims)
+        return positions
+
+    def _acknowledge(self, plan: Plan, positions: list[int], seconds: float) -> None:
+        self._known.update(plan.at)
+        self._forget_some()
+        if positions:
+            self._settled(positions[-1])
+        for future, versions, place, event_ids in plan.added:
+            if not future.done():
+                position = positions[place - 1] if place > 0 else -place
+                future.set_result(_new(Appended, (versions, position, event_ids, False)))
+        for waiter, outcome in plan.answers:
+            if not waiter.done():
+                waiter.set_result(outcome)
+        for waiter, error in plan.failures:
+            if not waiter.done():
+                waiter.set_exception(error)
+        if self._observer is not None and plan.added:
+            self._observer(AppendsCommitted(len(plan.added), len(plan.rows), seconds))
+
+    def _fail(self, jobs: list[Job], error: BaseException, unknown: bool) -> None:
+        """Tell those who wait; each gets an error of its own, for it is raised in a task of its own."""
+        where = self._settings.shown
+        for future, _ in jobs:
+            if future.done():
+                continue
+            typed: FoldlineError
+            if unknown:
+                typed = OutcomeUnknown(
+                    f"{where} was lost while this was appended, and could not be reached again for "
+                    f"{PATIENCE:g} s to see whether it was kept: retry it with the same event ids."
+                )
+            elif isinstance(error, TRANSIENT):
+                typed = translate(error, where)
+            elif isinstance(error, pg.UniqueViolationError):
+                typed = StoreBusy(f"{where}: others were first at the same streams for {PATIENCE:g} s. Try again.")
+            elif isinstance(error, LOST):
+                typed = StoreUnavailable(f"{where} could not be reached for {PATIENCE:g} s; nothing was kept: {error}.")
+            else:
+                typed = translate(error, where)
+            typed.__cause__ = error
+            future.set_exception(typed)
+
+    def _now(self) -> int:
+        # The clock may be set back; recorded time never goes back in this process.
+        self._time = max(self._time, to_micros(self._clock()))
+        return self._time
