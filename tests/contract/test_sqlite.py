@@ -42,6 +42,17 @@ class TestSqlite(StoreContract, DurableContract, SharedContract, SqlContract):
             )
         ]
 
+    @asynccontextmanager
+    async def unrelated(self, folder: Path) -> AsyncIterator[None]:
+        """A transaction that has read the events and keeps its snapshot; a writing one would exclude all others."""
+        connection = apsw.Connection(str(folder / "test.db"))
+        try:
+            connection.execute("BEGIN; SELECT count(*) FROM foldline_events").fetchall()
+            yield
+            assert connection.in_transaction
+        finally:
+            connection.close()
+
 
 def _execute(path: Path, sql: str, position: int) -> None:
     connection = apsw.Connection(str(path))

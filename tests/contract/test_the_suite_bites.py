@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import unicodedata
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -34,8 +34,10 @@ from foldline.store.spi import (
     Snapshot,
     Store,
     VersionConflict,
+    check_claims,
 )
 from foldline.testing.contract import StoreContract, harness, utc_now
+from foldline.testing.contract.restoring import of_streams
 
 # --- Broken logs ------------------------------------------------------------------------------------------------------
 
@@ -115,6 +117,17 @@ class BelievesRetries(MemoryStore):
         return Appended((), 0, tuple(known), replayed=True) if known else None
 
 
+class WantsItInOnePiece(MemoryStore):
+    """Takes an append for a retry only where nothing stands between its events in the log."""
+
+    def _first_outcome(self, append: Append) -> Appended | None:
+        known = [self._by_id.get(one.event_id) for stream in append.streams for one in stream.events]
+        at = [one.position for one in known if one is not None]
+        if at and at != list(range(at[0], at[0] + len(at))):
+            return None
+        return super()._first_outcome(append)
+
+
 class ForgetsClaims(MemoryStore):
     """Does not remember which commands it has had."""
 
@@ -191,6 +204,59 @@ class AppendsWhenClosed(MemoryStore):
         pass
 
 
+# --- Broken copies ----------------------------------------------------------------------------------------------------
+
+
+class NumbersAnew(MemoryStore):
+    """Gives restored events positions of its own."""
+
+    def _keep(self, recorded: RecordedEvent) -> None:
+        super()._keep(recorded._replace(position=self._end_position() + 1))
+
+
+class RestoresAnything(MemoryStore):
+    """Believes that what it is given follows what it has."""
+
+    async def restore(self, events: Sequence[RecordedEvent], /) -> None:
+        for event in events:
+            self._keep(event)
+        self._signal()
+
+
+class RestoresHalf(MemoryStore):
+    """Keeps what was fine of what it refuses."""
+
+    async def restore(self, events: Sequence[RecordedEvent], /) -> None:
+        for event in events:
+            await super().restore([event])
+
+
+class AppendsAsIfAlone(MemoryStore):
+    """Draws positions as if nobody else had given any."""
+
+    def _record(self, append: Append) -> Appended:
+        outcome = super()._record(append)
+        for event in self._events[len(self._events) - len(outcome.event_ids) :]:
+            place = self._events.index(event)
+            self._events[place] = event._replace(position=place + 1)
+        return outcome
+
+
+class ReplacesClaims(MemoryStore):
+    """Takes the other store's word for what a command came to here."""
+
+    async def restore_claims(self, claims: Sequence[tuple[str, Claimed]], /) -> None:
+        check_claims(claims)
+        self._claims.update(claims)
+
+
+class TellsClaimsAsMade(MemoryStore):
+    """Pages through command ids in the order in which they were claimed."""
+
+    async def read_claims(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, Claimed]]:
+        return [one for one in self._claims.items() if one[0] > after][:limit]
+
+
 # --- Broken followers -------------------------------------------------------------------------------------------------
 
 
@@ -251,6 +317,32 @@ class BackwardsFromTheEnd(MemoryStore):
     async def read_stream(self, stream_id: str, /, *, backwards: bool = False, **window: Any) -> list[RecordedEvent]:
         found = await super().read_stream(stream_id, backwards=backwards, **window)
         return sorted(found, key=lambda one: one.version)
+
+
+class StaysBehind(MemoryStore):
+    """Shows followers an event only when there is one more."""
+
+    async def head(self) -> int:
+        return max(await super().head() - 1, 0)
+
+
+class HeldByOthers(MemoryStore):
+    """Shows nothing from after a transaction began that is open, as one does that goes by the least transaction id."""
+
+    held: int | None = None
+
+    def _bound(self) -> int:
+        return min(self._end_position(), 2**63 if self.held is None else self.held)
+
+    async def head(self) -> int:
+        return self._bound()
+
+    async def wait(self, after: int, timeout: float) -> bool:
+        return await self._until(lambda: self._bound() > after, timeout)
+
+    async def read_all(self, *, after: int = 0, limit: int = 1000, types: Collection[str] | None = None) -> Batch:
+        found, position = await super().read_all(after=after, limit=limit, types=types)
+        return Batch([one for one in found if one.position <= self._bound()], max(after, min(position, self._bound())))
 
 
 # --- Broken read models -----------------------------------------------------------------------------------------------
@@ -350,6 +442,16 @@ class RoundsTimes(MemoryStore):
         return [tuple(map(rounded, row)) for row in await super().select(query)]
 
 
+class KeepsNoNul(MemoryStore):
+    """Cuts text off where a program in C would."""
+
+    async def select(self, query: Select, /) -> list[Row]:
+        return [
+            tuple(one.partition("\0")[0] if isinstance(one, str) else one for one in row)
+            for row in await super().select(query)
+        ]
+
+
 class PagesByKeyAlone(MemoryStore):
     """Goes on after a key, though the page is in another order."""
 
@@ -420,6 +522,8 @@ BITES: list[tuple[type[MemoryStore], str]] = [
     (ForgetsRetries, "test_a_cancelled_append_is_whole_or_absent"),
     (BelievesRetries, "test_a_retry_with_more_events_is_refused"),
     (BelievesRetries, "test_an_event_id_of_another_stream_is_refused"),
+    (BelievesRetries, "test_event_ids_that_stand_otherwise_are_refused"),
+    (WantsItInOnePiece, "test_what_stands_between_its_streams_in_the_log_is_no_matter"),
     (ForgetsClaims, "test_one_command_many_times_at_once_is_carried_out_once"),
     (ForgetsClaims, "test_a_command_without_events_is_claimed_too"),
     (ClaimsOnConflict, "test_a_conflict_leaves_the_id_free"),
@@ -430,6 +534,14 @@ BITES: list[tuple[type[MemoryStore], str]] = [
     (FollowsTheClock, "test_recorded_time_never_goes_back"),
     (LosesOnClose, "test_a_closed_store_says_so"),
     (AppendsWhenClosed, "test_a_closed_store_says_so"),
+    (NumbersAnew, "test_restored_events_are_as_they_were"),
+    (RestoresAnything, "test_what_does_not_follow_is_refused"),
+    (RestoresAnything, "test_an_event_id_is_restored_once"),
+    (RestoresHalf, "test_what_does_not_follow_is_refused"),
+    (AppendsAsIfAlone, "test_what_comes_later_goes_on_above"),
+    (ReplacesClaims, "test_restored_claims_are_remembered"),
+    (TellsClaimsAsMade, "test_claims_are_read_in_order"),
+    (WakesNobody, "test_a_wait_is_woken_by_what_is_restored"),
     (SkipsAnEvent, "test_followers_see_every_event_once_and_in_order"),
     (SkipsAnEvent, "test_a_page_is_a_thousand_events_unless_told"),
     (CommitsLate, "test_followers_see_every_event_once_and_in_order"),
@@ -441,6 +553,9 @@ BITES: list[tuple[type[MemoryStore], str]] = [
     (WakesNobody, "test_a_wait_for_a_view_is_woken_when_it_is_reached"),
     (IgnoresTypes, "test_a_page_of_the_log"),
     (BackwardsFromTheEnd, "test_a_window_of_a_stream"),
+    (HeldByOthers, "test_what_others_hold_open_holds_nobody_up"),
+    (StaysBehind, "test_what_is_told_as_written_can_be_read"),
+    (KeepsNoNul, "test_nul_in_text_is_like_any_other_character"),
     (CommitsRowsAlone, "test_work_that_raises_leaves_nothing"),
     (CommitsCheckpointAlone, "test_work_that_raises_leaves_nothing"),
     (MovesAnyCheckpoint, "test_a_checkpoint_moves_only_from_where_it_is"),
@@ -462,7 +577,11 @@ BITES: list[tuple[type[MemoryStore], str]] = [
 ]
 """Each broken store, with a test that it must fail."""
 
+HOLE = of_streams((8, "b-1", 1), (9, "b-1", 3))
+
 PARAMETERS: dict[tuple[type[MemoryStore], str], dict[str, Any]] = {
+    (RestoresAnything, "test_what_does_not_follow_is_refused"): {"given": HOLE},
+    (RestoresHalf, "test_what_does_not_follow_is_refused"): {"given": HOLE},
     (CommitsRowsAlone, "test_work_that_raises_leaves_nothing"): {"error": ValueError},
     (NormalisesIds, "test_odd_stream_ids_are_kept"): {"stream_id": "e\u0301 is not \u00e9"},
     (CommitsCheckpointAlone, "test_work_that_raises_leaves_nothing"): {"error": ValueError},
@@ -477,11 +596,17 @@ def case_of(made: type[MemoryStore]) -> StoreContract:
     class Case(StoreContract):
         @asynccontextmanager
         async def store_at(self, folder: Path, *, clock: Clock = utc_now) -> AsyncIterator[Store]:
-            store = made(clock=clock)
+            self.store = made(clock=clock)
             try:
-                yield store
+                yield self.store
             finally:
-                await store.close()
+                await self.store.close()
+
+        @asynccontextmanager
+        async def unrelated(self, folder: Path) -> AsyncIterator[None]:
+            if isinstance(self.store, HeldByOthers):
+                self.store.held = await self.store.head()
+            yield
 
     return Case()
 

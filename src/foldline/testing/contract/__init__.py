@@ -26,7 +26,7 @@ pytest.register_assert_rewrite(
         f"{__name__}.{module}"
         for module in (
             "capabilities", "follow", "harness", "kinds", "log", "processes", "projections", "queries", "races",
-            "reading", "retries", "snapshots", "text", "views",
+            "reading", "restoring", "retries", "snapshots", "text", "views",
         )
     )
 )  # fmt: skip
@@ -45,6 +45,7 @@ from foldline.testing.contract.projections import ProjectionContract, WaitContra
 from foldline.testing.contract.queries import QueryContract  # noqa: E402
 from foldline.testing.contract.races import RaceContract  # noqa: E402
 from foldline.testing.contract.reading import ReadingContract  # noqa: E402
+from foldline.testing.contract.restoring import RestoreContract  # noqa: E402
 from foldline.testing.contract.retries import ClaimContract, RetryContract  # noqa: E402
 from foldline.testing.contract.snapshots import SnapshotContract  # noqa: E402
 from foldline.testing.contract.text import TextContract  # noqa: E402
@@ -62,6 +63,7 @@ __all__ = [
     "QueryContract",
     "RaceContract",
     "ReadingContract",
+    "RestoreContract",
     "RetryContract",
     "SharedContract",
     "SnapshotContract",
@@ -77,7 +79,14 @@ __all__ = [
 
 
 class EventStoreContract(
-    AppendContract, RaceContract, RetryContract, ClaimContract, ReadingContract, TextContract, FollowContract
+    AppendContract,
+    RaceContract,
+    RetryContract,
+    ClaimContract,
+    ReadingContract,
+    TextContract,
+    FollowContract,
+    RestoreContract,
 ):
     """The log: G1, G2, G3, G4, G5 and G7."""
 

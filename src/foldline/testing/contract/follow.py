@@ -8,7 +8,18 @@ from collections.abc import Collection
 
 from foldline.store.spi import RecordedEvent, Store
 from foldline.subscription import follow
-from foldline.testing.contract.harness import StoreCase, event, events, kept, on_store, to, together, whole_log
+from foldline.testing.contract.harness import (
+    Place,
+    StoreCase,
+    event,
+    events,
+    kept,
+    on_place,
+    on_store,
+    to,
+    together,
+    whole_log,
+)
 
 PROMPT = 10.0
 """Seconds within which something that is woken must have woken; far below the deadlines that it is given."""
@@ -108,14 +119,36 @@ class FollowContract(StoreCase):
         async def write(number: int) -> None:
             for _ in range(10):
                 outcome = await kept(store, to(f"a-{number}", *events(2)))
+                read = await store.read_stream(f"a-{number}")
+                assert [one.version for one in read] == list(range(1, outcome.versions[0][1] + 1))
+                if self.serial:
+                    assert await store.head() >= outcome.position
+                # Appends that began before this one keep followers below it until they have ended, and no longer.
+                assert await store.wait(outcome.position - 1, 0 if self.serial else PROMPT)
                 assert await store.head() >= outcome.position
-                assert await store.wait(outcome.position - 1, 0)
                 batch = await store.read_all(after=outcome.position - 1, limit=1)
                 assert [one.position for one in batch.events] == [outcome.position]
-                version = outcome.versions[0][1]
-                assert len(await store.read_stream(f"a-{number}")) >= version
 
         await asyncio.gather(*map(write, range(8)))
+        assert await store.head() == (await whole_log(store))[-1].position
+
+    @on_place
+    async def test_what_others_hold_open_holds_nobody_up(self, place: Place) -> None:
+        """A transaction that appends nothing may stay open for as long as it likes: every append is told at once."""
+        async with place.open() as store:
+            await kept(store, to("before-1", event()))
+            async with self.unrelated(place.folder):
+                follower = asyncio.create_task(_collect(store, 100, None))
+                for _ in range(10):
+                    outcomes = await asyncio.gather(*(kept(store, to(f"a-{n}", *events(2))) for n in range(8)))
+                    last = max(outcome.position for outcome in outcomes)
+                    assert await store.wait(last - 1, PROMPT), "followers are held up by what is no append"
+                    assert await store.head() >= last
+                await kept(store, to("end-1", event(type=END)))
+                async with asyncio.timeout(PROMPT):
+                    seen = await follower
+            assert seen == (await whole_log(store))[:-1]
+            assert len(seen) == 1 + 10 * 8 * 2
 
 
 async def _collect(store: Store, batch: int, types: Collection[str] | None) -> list[RecordedEvent]:

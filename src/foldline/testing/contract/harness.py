@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import uuid_utils
@@ -45,6 +45,20 @@ def utc_now() -> datetime:
 class StoreCase:
     """What an adapter's test class tells the contract: how its store is opened, and how one might tamper with it."""
 
+    serial: ClassVar[bool] = True
+    """Whether the store records one append after the other.
+
+    Then the events of an append stand side by side in the log, and followers may read them as soon as it has been
+    acknowledged. Where several appends are recorded at the same time (say so with False) their events may stand among
+    each other's, and followers may come to them a moment later, when every append that began before has ended.
+    """
+
+    exponents: ClassVar[bool] = True
+    """Whether decimal columns keep how a number is written, and not only the number and its decimal places.
+
+    Where they do not (say so with False) ``-0.00`` comes back as ``0.00`` and ``1E+3`` as ``1000``.
+    """
+
     def store_at(self, folder: Path, *, clock: Clock = utc_now) -> AbstractAsyncContextManager[Store]:
         """Open the store that is kept in ``folder``, and close it at the end.
 
@@ -59,6 +73,15 @@ class StoreCase:
         An adapter for a database tries UPDATE, DELETE and whatever else there is on a connection of its own.
         """
         return [partial(setattr, event, name, value) for name, value in (("data", b"[]"), ("version", 9))]
+
+    def unrelated(self, folder: Path) -> AbstractAsyncContextManager[object]:
+        """Hold open, until it is left, whatever others may do beside a store that has nothing to do with appending.
+
+        An adapter for a database begins transactions on connections of their own: one that has read the events, one
+        that has written something else, and one in another database of the same server, as far as there are such
+        things and a writer does not exclude all others by its nature.
+        """
+        return nullcontext()
 
 
 class Place:

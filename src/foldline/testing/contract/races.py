@@ -89,9 +89,14 @@ class RaceContract(StoreCase):
         await asyncio.gather(*map(transfer, range(WRITERS)))
         log = await whole_log(store)
         assert len(log) == 2 * WRITERS
-        for first, second in zip(log[::2], log[1::2], strict=True):
-            assert first.data == second.data, "the two halves of an append stand apart"
-            assert first.stream_id != second.stream_id
+        halves: dict[bytes, list[str]] = {}
+        for one in log:
+            halves.setdefault(one.data, []).append(one.stream_id)
+        assert len(halves) == WRITERS
+        assert all(len(set(on)) == len(on) == 2 for on in halves.values()), "a transfer is on one account alone"
+        if self.serial:
+            for first, second in zip(log[::2], log[1::2], strict=True):
+                assert first.data == second.data, "the two halves of an append stand apart"
         for account in accounts:
             versions = [one.version for one in await store.read_stream(account)]
             assert versions == list(range(1, len(versions) + 1))
@@ -144,12 +149,13 @@ class RaceContract(StoreCase):
             task.cancel()
             outcomes = await asyncio.gather(task, return_exceptions=True)
             assert isinstance(outcomes[0], (Appended, asyncio.CancelledError))
-            # Whatever was begun before is decided by the time a later append is acknowledged.
+            # Where one append is recorded after the other, it is decided by the time a later one is acknowledged.
             await kept(store, to("barrier-1", event()))
-            sizes = [len(await store.read_stream(one.stream_id)) for one in append.streams]
+            there = [event.stream_id for event in await whole_log(store)]
+            sizes = [there.count(one.stream_id) for one in append.streams]
             assert sizes in ([0, 0], [3, 2])
             again = appended(await store.append(append))
-            assert again.replayed is (sizes == [3, 2])
+            assert again.replayed is (sizes == [3, 2]) or (again.replayed and not self.serial)
             assert [len(await store.read_stream(one.stream_id)) for one in append.streams] == [3, 2]
 
 

@@ -126,6 +126,39 @@ class RetryContract(StoreCase):
         assert await whole_log(store) == before
 
     @on_store
+    async def test_event_ids_that_stand_otherwise_are_refused(self, store: Store) -> None:
+        """With another event between them in their stream, or in another order than was given."""
+        old, pair = events(3), events(2)
+        await kept(store, to("a-1", old[0]))
+        await kept(store, to("a-1", event()))
+        await kept(store, to("a-1", *old[1:]))
+        await kept(store, together(to("b-1", pair[0]), to("c-1", pair[1])))
+        before = await whole_log(store)
+        for otherwise in (
+            to("a-1", *old),
+            to("a-1", old[0], old[1], expected=0),
+            to("a-1", old[2], old[1]),
+            together(to("c-1", pair[1]), to("b-1", pair[0])),
+        ):
+            with pytest.raises(EventIdReused):
+                await store.append(otherwise)
+        assert await whole_log(store) == before
+
+    @on_store
+    async def test_what_stands_between_its_streams_in_the_log_is_no_matter(self, store: Store) -> None:
+        """Only in a stream is an append in one piece, so nothing is to be told from what others recorded meanwhile."""
+        one, other = events(2), events(2)
+        await kept(store, to("a-1", *one))
+        await kept(store, to("c-1", event()))
+        await kept(store, to("b-1", *other))
+        before = await whole_log(store)
+        again = appended(await store.append(together(to("a-1", *one), to("b-1", *other))))
+        assert again.replayed
+        assert again.versions == (("a-1", 2), ("b-1", 2))
+        assert again.position == before[-1].position
+        assert await whole_log(store) == before
+
+    @on_store
     async def test_an_event_id_twice_in_one_append_is_refused(self, store: Store) -> None:
         """In one stream or in two."""
         one = event()
