@@ -9,12 +9,10 @@ attempt cannot be lost in the same way.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from itertools import islice
-from operator import itemgetter
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 from asyncpg import exceptions as pg
 
@@ -27,10 +25,11 @@ from foldline.errors import (
     StoreUnavailable,
 )
 from foldline.observe import AppendsCommitted, Observer
-from foldline.store.postgres.connect import PATIENCE, Line, Settings, connect
+from foldline.store.postgres.connect import PATIENCE, Line, Settings
 from foldline.store.postgres.decide import Facts, Job, Plan, decide, groups_of
-from foldline.store.postgres.errors import ERRORS, LOST, TRANSIENT, translate
-from foldline.store.postgres.log import DRAW, LOCK, RECORD, RECORD_ONE
+from foldline.store.postgres.errors import LOST, TRANSIENT, translate
+from foldline.store.postgres.lane import Lane
+from foldline.store.postgres.log import LOCK
 from foldline.store.spi import Append, Appended, Clock, Outcome, to_micros
 
 LANES = 2
@@ -45,94 +44,13 @@ MAX_BYTES = 4 * 1024 * 1024
 SHARED_FROM = 128
 """Events from which what waits is shared out among idle lanes: below, a batch costs more than it carries."""
 
-COPY_FROM = 5_000
-"""Events from which a batch, which is then one large append, goes by COPY."""
-
 MAX_KNOWN = 100_000
 """How many streams' versions are remembered, so that an append to one of them needs no look-up."""
 
 STALLED = 5.0
 """Seconds after which a statement of an append is given up as stalled, and is tried again on another connection."""
 
-_EVENTS = (
-    "position", "event_id", "stream_id", "category", "version", "type", "schema_version", "data", "metadata",
-    "recorded_at", "correlation_id", "causation_id", "actor",
-)  # fmt: skip
-
-_STREAM_AND_VERSION = itemgetter(2, 4)
 _new = tuple.__new__
-
-log = logging.getLogger("foldline.store.postgres")
-
-
-class Lane:
-    """A connection that only appends, made when it is needed and again where it was lost."""
-
-    def __init__(self, settings: Settings, pooled: bool) -> None:
-        self._settings = settings
-        self._pooled = pooled
-        self._line: Line | None = None
-        self._record: Callable[..., Any] | None = None
-        self._record_one: Callable[..., Any] | None = None
-        self.sent = False
-        """Whether something was sent that may have been kept, though nobody said so."""
-
-    @property
-    def ready(self) -> Line | None:
-        """The connection, if it stands."""
-        return self._line if self._line is not None and not self._line.is_closed() else None
-
-    async def line(self) -> Line:
-        """The connection."""
-        if self._line is None or self._line.is_closed():
-            line = await connect(self._settings, pooled=self._pooled, raw=True)
-            if not self._pooled:
-                self._record = (await line.prepare(RECORD)).fetchval
-                self._record_one = (await line.prepare(RECORD_ONE)).fetchval
-                # Preparing takes the statement's locks, and asyncpg keeps them until something is executed.
-                await line.execute("SELECT 1")
-            self._line = line
-        return self._line
-
-    async def ask(self, line: Line, facts: Facts) -> None:
-        """Ask what is not known."""
-        if self._pooled and not line.is_in_transaction():
-            async with line.transaction(isolation="read_committed"):
-                await facts.ask(line)
-        else:
-            await facts.ask(line)
-
-    async def record(self, groups: list[int], plan: Plan) -> list[int]:
-        """Record what is planned, in one round trip, and return the positions."""
-        line = await self.line()
-        rows, claims = plan.rows, plan.claims
-        self.sent = True
-        if self._record_one is not None and len(rows) == 1 and not claims and len(groups) == 1:
-            return [await self._record_one(groups[0], *rows[0][1:])]
-        # In the order in which all batches of all processes queue for streams; see foldline_record().
-        rows = rows if len(rows) < 2 else sorted(rows, key=_STREAM_AND_VERSION)
-        if self._record is not None:
-            positions = await self._record(groups, rows, claims)
-        elif line.is_in_transaction():
-            positions = await line.fetchval(RECORD, groups, rows, claims)
-        else:
-            async with line.transaction(isolation="read_committed"):
-                positions = await line.fetchval(RECORD, groups, rows, claims)
-        return cast("list[int]", positions)
-
-    def drop(self) -> None:
-        """Let go of the connection without asking the other side."""
-        if self._line is not None:
-            self._line.terminate()
-            self._line = None
-
-    async def close(self) -> None:
-        """Close the connection."""
-        if self._line is not None and not self._line.is_closed():
-            try:
-                await self._line.close(timeout=STALLED)
-            except ERRORS:
-                self._line.terminate()
 
 
 class Batch(NamedTuple):
@@ -156,7 +74,7 @@ class Appender:
         pooled: bool,
         clock: Clock,
         observer: Observer | None,
-        settled: Callable[[int], None],
+        settled: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._settings = settings
@@ -172,6 +90,8 @@ class Appender:
         self._known: dict[str, int] = {}
         self._time = 0
         self._scheduled = False
+        self._lonely = False
+        """Whether the last to leave left alone: then the next one need not wait for company either."""
         self._closed = False
 
     async def start(self) -> None:
@@ -184,7 +104,10 @@ class Appender:
             raise StoreClosed
         future: asyncio.Future[Outcome] = self._loop.create_future()
         self._waiting.append((future, append))
-        self._schedule()
+        if self._lonely:
+            self._dispatch()
+        else:
+            self._schedule()
         return future
 
     def learn(self, stream_id: str, version: int) -> None:
@@ -224,6 +147,7 @@ class Appender:
             batch = self._take()
             if not batch.jobs:
                 return
+            self._lonely = len(batch.jobs) == 1
             self._busy |= batch.names
             lane = self._idle.pop()
             turn = self._loop.create_task(self._turn(lane, batch))
@@ -303,7 +227,7 @@ class Appender:
         jobs = batch.jobs
         patience = STALLED if batch.events <= MAX_EVENTS else self._settings.timeout
         deadline = time.monotonic() + PATIENCE
-        lane.sent = careful = False
+        lane.sent = careful = unknown = False
         lost: set[str] = set()
         pause = 0.02
         while True:
@@ -324,7 +248,7 @@ class Appender:
                 # Somebody else was first. Which streams that concerns is found out by asking them all.
                 careful = True
                 if time.monotonic() > deadline:
-                    self._fail(jobs, error, unknown=False)
+                    self._fail(jobs, error, unknown)
                     return
                 lost = {stream.stream_id for _, append in jobs for stream in append.streams}
                 for stream_id in lost:
@@ -333,11 +257,12 @@ class Appender:
             except (*LOST, *TRANSIENT) as error:
                 if not isinstance(error, (pg.DeadlockDetectedError, pg.SerializationError)):
                     lane.drop()
+                    unknown = unknown or lane.sent
                     # After a failover to a standby that was behind, there may be less than was known.
                     self._known.clear()
                 careful = True
                 if time.monotonic() + pause > deadline:
-                    self._fail(jobs, error, unknown=lane.sent)
+                    self._fail(jobs, error, unknown)
                     return
             except (pg.DataError, pg.ProgramLimitExceededError, ValueError, OverflowError) as error:
                 if len(jobs) > 1:
@@ -347,24 +272,15 @@ class Appender:
                     return
                 raise CodecError(f"An event of this append cannot be kept by PostgreSQL: {error}.") from error
             except pg.PostgresError as error:
-                self._fail(jobs, error, unknown=False)
+                self._fail(jobs, error, unknown)
                 return
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.5)
 
     async def _record(self, lane: Lane, line: Line, jobs: list[Job]) -> tuple[Plan, list[int]]:
         """Record a batch by what is known, asking only for what is not."""
-        facts = Facts()
-        plan = decide(jobs, self._known, facts, self._now())
-        while facts.open:
-            await lane.ask(line, facts)
-            plan = decide(jobs, self._known, facts, self._now())
-        if not plan.rows and not plan.claims:
-            return plan, []
-        if len(plan.rows) >= COPY_FROM:
-            async with line.transaction(isolation="read_committed"):
-                return plan, await self._copy(lane, line, groups_of(plan.at), plan)
-        return plan, await lane.record(groups_of(plan.at), plan)
+        plan = await self._plan(lane, line, jobs, self._known, Facts())
+        return plan, await lane.record(line, groups_of(plan.at), plan)
 
     async def _record_carefully(
         self, lane: Lane, line: Line, jobs: list[Job], lost: set[str], careful: bool
@@ -376,39 +292,21 @@ class Appender:
                 (shared if events else alone).add(stream_id)
         async with line.transaction(isolation="read_committed"):
             await line.fetchval(LOCK, groups_of(shared, alone))
-            facts = Facts(careful=careful)
-            plan = decide(jobs, {}, facts, self._now())
-            while facts.open:
-                await lane.ask(line, facts)
-                plan = decide(jobs, {}, facts, self._now())
-            if not plan.rows and not plan.claims:
-                return plan, []
-            if len(plan.rows) >= COPY_FROM:
-                return plan, await self._copy(lane, line, [], plan)
-            return plan, await lane.record([], plan)
+            plan = await self._plan(lane, line, jobs, {}, Facts(careful=careful))
+            return plan, await lane.record(line, [], plan)
 
-    async def _copy(self, lane: Lane, line: Line, groups: list[int], plan: Plan) -> list[int]:
-        """Record a large batch, within a transaction."""
-        lane.sent = True
-        if groups:
-            await line.fetchval(LOCK, groups)
-        await line.fetchval("SELECT foldline_enter()")
-        positions = cast("list[int]", await line.fetchval(DRAW, len(plan.rows)))
-        rows = [(positions[row[0] - 1], *row[1:]) for row in plan.rows]
-        await line.copy_records_to_table("foldline_events", records=rows, columns=_EVENTS)
-        if plan.claims:
-            claims = [
-                (*claim[:4], -positions[claim[4] - 1] if claim[4] > 0 else claim[4], *claim[5:])
-                for claim in plan.claims
-            ]
-            await line.fetchval(RECORD, [], [], claims)
-        return positions
+    async def _plan(self, lane: Lane, line: Line, jobs: list[Job], known: dict[str, int], facts: Facts) -> Plan:
+        plan = decide(jobs, known, facts, self._now())
+        while facts.open:
+            await lane.ask(line, facts)
+            plan = decide(jobs, known, facts, self._now())
+        return plan
 
     def _acknowledge(self, plan: Plan, positions: list[int], seconds: float) -> None:
         self._known.update(plan.at)
         self._forget_some()
         if positions:
-            self._settled(positions[-1])
+            self._settled()
         for future, versions, place, event_ids in plan.added:
             if not future.done():
                 position = positions[place - 1] if place > 0 else -place

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
@@ -47,13 +47,20 @@ class Settings(NamedTuple):
 
 def settings_of(url: str) -> Settings:
     """Read a URL; raises CannotOpen where it is none, without saying its password."""
+    parts: SplitResult | None
     try:
         parts = urlsplit(url)
         user, at, hosts = parts.netloc.rpartition("@")
         masked = parts._replace(netloc=f"{user.partition(':')[0]}{at}{hosts}", query="")
         given = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-    except ValueError as error:
-        raise CannotOpen(f"This is no PostgreSQL URL ({error}): use postgresql://USER:PASSWORD@HOST:PORT/DB.") from None
+    except ValueError:
+        parts = None
+    if parts is None or "@" in parts.path or "@" in parts.fragment:
+        # Nothing of it is shown: nobody knows where a password ends in it.
+        raise CannotOpen(
+            "This is no PostgreSQL URL: use postgresql://USER:PASSWORD@HOST:PORT/DATABASE, and in a password %2F for /,"
+            " %40 for @ and so on."
+        )
     shown = urlunsplit(masked)
     pool_size = _number(shown, "pool_size", given.pop("pool_size", "8"), 2, 1000)
     timeout = _number(shown, "timeout", given.pop("timeout", "60"), 1, 86_400)

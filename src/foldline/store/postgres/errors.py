@@ -89,7 +89,9 @@ def cannot_open(error: BaseException, where: str) -> CannotOpen:
             return CannotOpen(f"{where} cannot be reached by TLS as asked for: {said}.")
         case TimeoutError():
             return CannotOpen(f"{where} does not answer.")
-        case OSError() | ValueError() | asyncpg.InterfaceError():
+        case ValueError() | OverflowError():  # an option of the URL
+            return CannotOpen(f"{where} cannot be opened: {said}.")
+        case OSError() | asyncpg.InterfaceError():
             return CannotOpen(f"{where} cannot be reached: {said}.")
     return CannotOpen(f"{where} cannot be opened: {said}.")
 

@@ -10,10 +10,13 @@ import asyncpg
 from foldline.store.postgres.connect import Connection
 from foldline.store.spi import Appended, Claimed, NewEvent, RecordedEvent, Snapshot
 
-_COLUMNS = (
-    "position, event_id, stream_id, category, version, type, schema_version, data, metadata, recorded_at,"
-    " correlation_id, causation_id, actor"
-)
+COLUMNS = (
+    "position", "event_id", "stream_id", "category", "version", "type", "schema_version", "data", "metadata",
+    "recorded_at", "correlation_id", "causation_id", "actor",
+)  # fmt: skip
+"""Of foldline_events, in the order of `RecordedEvent`."""
+
+_COLUMNS = ", ".join(COLUMNS)
 # The values that stand in these texts are columns' names from above.
 _STREAM = (
     f"SELECT {_COLUMNS} FROM foldline_events"  # nosec B608
@@ -40,6 +43,7 @@ RECORD_ONE = (
     " AND pg_advisory_xact_lock_shared(5065423680884965376 | last_value) IS NOT NULL RETURNING position"
 )
 LOCK = "SELECT foldline_lock($1)"
+ENTER = "SELECT foldline_enter()"
 
 # Bind: $1 text[]; a row for each of the streams that exist.
 VERSIONS = (

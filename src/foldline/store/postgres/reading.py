@@ -17,9 +17,8 @@ from foldline.store.postgres.gate import given_badly, own_fault, refused_in_read
 from foldline.store.postgres.placeholders import Translated, named, positional
 from foldline.store.spi import Condition, Row, Select, Table
 
-
 _MOST_BITS = 10_000
-"""The most of an integer parameter: Python can write no more digits, which asyncpg would do to say that it is too big."""
+"""The most of an integer parameter: asyncpg would write it down to complain of it, and Python does not write more."""
 
 
 async def load_rows(connection: Connection, table: Table, keys: Collection[Any]) -> list[Row]:

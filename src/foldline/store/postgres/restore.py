@@ -14,15 +14,9 @@ from foldline.store.postgres import log
 from foldline.store.postgres.connect import Connection
 from foldline.store.spi import Claimed, RecordedEvent, check_claims, check_follows, check_restored
 
-_COLUMNS = (
-    "position", "event_id", "stream_id", "category", "version", "type", "schema_version", "data", "metadata",
-    "recorded_at", "correlation_id", "causation_id", "actor",
-)  # fmt: skip
-
 # Nobody else writes from here to the end of the transaction, and it waits for those who do: so what is read now of the
 # log's end and of streams stays true. Readers do not notice.
 _ALONE = "LOCK TABLE foldline_events IN SHARE ROW EXCLUSIVE MODE"
-_ENTER = "SELECT foldline_enter()"
 
 # Bind: $1 uuid[].
 _ANY_RECORDED = "SELECT EXISTS (SELECT FROM foldline_events WHERE event_id = ANY($1::uuid[]))"
@@ -54,7 +48,7 @@ async def restore(connection: Connection, events: Sequence[RecordedEvent]) -> No
         return
     await connection.execute(_ALONE)
     # Followers read no further than the log's end of now until the transaction is over, though positions move on.
-    await connection.execute(_ENTER)
+    await connection.execute(log.ENTER)
     end = await connection.fetchval(log.END)
     if events[0].position <= end:
         there = await log.read_all(connection, events[0].position - 1, events[-1].position, len(events), None)
@@ -65,7 +59,7 @@ async def restore(connection: Connection, events: Sequence[RecordedEvent]) -> No
     if await connection.fetchval(_ANY_RECORDED, [event.raw_id for event in events]):
         raise EventIdReused("One of the events to restore has the id of an event that is recorded already.")
     try:
-        await connection.copy_records_to_table("foldline_events", records=events, columns=_COLUMNS)
+        await connection.copy_records_to_table("foldline_events", records=events, columns=log.COLUMNS)
     except (asyncpg.DataError, OverflowError, ValueError) as error:  # a number beyond its column's bits
         raise CodecError(f"An event to restore cannot be kept by PostgreSQL: {error}.") from error
     await connection.execute(_DRAWN, events[-1].position)

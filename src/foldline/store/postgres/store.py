@@ -21,7 +21,7 @@ from foldline.store.postgres.connect import (
     is_pooled,
     settings_of,
 )
-from foldline.store.postgres.errors import ERRORS, cannot_open, not_a_store
+from foldline.store.postgres.errors import ERRORS, LOST, cannot_open, not_a_store
 from foldline.store.postgres.migrate import Migration, is_empty, migrate, pending
 from foldline.store.postgres.transaction import load_rows, run_work
 from foldline.store.postgres.watch import Watch
@@ -48,6 +48,9 @@ R = TypeVar("R")
 
 CLOSE_WITHIN = 10.0
 """Seconds that close() gives to what was accepted before it lets go of connections without asking."""
+
+OPENINGS = 3
+"""How often opening is tried where connections are made and lost again, as they are while a server restarts."""
 
 
 def _utc_now() -> datetime:
@@ -84,6 +87,17 @@ class PostgresStore:
         CannotOpen, NotAStore or StoreTooNew with the reason, and never with the password.
         """
         settings = settings_of(url)
+        for left in reversed(range(OPENINGS)):
+            try:
+                return await cls._open(settings, clock, observer, create)
+            except ERRORS as error:
+                # A connection that stood and was lost says nothing of the database; one that cannot be made does.
+                if not left or not isinstance(error, LOST):
+                    raise cannot_open(error, settings.shown) from error
+        raise AssertionError("the last one returns or raises")
+
+    @classmethod
+    async def _open(cls, settings: Settings, clock: Clock, observer: Observer | None, create: bool) -> PostgresStore:
         line = await _probe(settings)
         try:
             pooled = await is_pooled(line)
@@ -103,16 +117,11 @@ class PostgresStore:
                         "run foldline migrate."
                     )
                 await migrate(line, settings.shown)
-        except ERRORS as error:
-            raise cannot_open(error, settings.shown) from error
         finally:
             line.terminate()
         store = cls(settings, pooled=pooled, clock=clock, observer=observer)
         try:
             await store._start()
-        except ERRORS as error:
-            await store.close()
-            raise cannot_open(error, settings.shown) from error
         except BaseException:
             await store.close()
             raise
@@ -259,7 +268,7 @@ class PostgresStore:
         """Record events that another store recorded, as they are."""
         if events:
             await self._restoring(lambda connection: restore.restore(connection, events))
-            self._watch.settled(events[-1].position)
+            self._watch.settled()
 
     async def read_claims(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, Claimed]]:
         """Claims by command id."""
@@ -291,7 +300,7 @@ async def _probe(settings: Settings) -> Line:
         return await connect(settings, pooled=True)
     except ERRORS as error:
         raise cannot_open(error, settings.shown) from error
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # an option, or a port, that cannot be
         raise cannot_open(error, settings.shown) from None
 
 

@@ -36,12 +36,24 @@ _PREPARING = 0x4656 << 48 | 1
 """The advisory lock under which tables are made: by one process at a time, in all of the database."""
 
 # What an object is like, in words that a dump and a restore, or a newer PostgreSQL, leave as they are: hence no text
-# of defaults, checks or views, which PostgreSQL words anew. Extra indexes are others' business.
+# of expressions, defaults, checks or views, which PostgreSQL words anew, and names as JSON, for each version has other
+# words that quote_ident() quotes. Extra indexes are others' business.
 _SCHEMA = """
 SELECT c.relname AS name, c.oid::bigint AS oid, c.relkind::text AS kind, c.relpersistence = 'p' AS lasting,
-       CASE WHEN c.relkind IN ('i', 'I') THEN pg_get_indexdef(c.oid, 0, true)
-            ELSE (SELECT string_agg(concat_ws(' ', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),
-                                              'collate ' || quote_ident(l.collname),
+       CASE WHEN c.relkind IN ('i', 'I')
+            THEN (SELECT concat_ws(' ', CASE WHEN i.indisunique THEN 'unique' END, 'on', to_json(o.relname), m.amname,
+                                   string_agg(concat_ws(' ', coalesce(to_json(a.attname)::text, 'expression'),
+                                                        k.option), ', ' ORDER BY k.place),
+                                   CASE WHEN i.indpred IS NOT NULL THEN 'partial' END)
+                  FROM pg_index AS i
+                  JOIN pg_class AS o ON o.oid = i.indrelid
+                  JOIN pg_am AS m ON m.oid = c.relam
+                  CROSS JOIN LATERAL unnest(i.indkey, i.indoption) WITH ORDINALITY AS k (number, option, place)
+                  LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number AND k.number <> 0
+                  WHERE i.indexrelid = c.oid
+                  GROUP BY i.indexrelid, o.relname, m.amname)
+            ELSE (SELECT string_agg(concat_ws(' ', to_json(a.attname), format_type(a.atttypid, a.atttypmod),
+                                              'collate ' || to_json(l.collname),
                                               CASE WHEN a.attnotnull THEN 'not null' END,
                                               'generated ' || nullif(a.attgenerated::text, ''),
                                               'identity ' || nullif(a.attidentity::text, '')),
@@ -55,7 +67,7 @@ SELECT c.relname AS name, c.oid::bigint AS oid, c.relkind::text AS kind, c.relpe
 FROM pg_class AS c
 WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'i', 'I', 'S')
 UNION ALL
-SELECT 'trigger ' || quote_ident(g.tgname) || ' on ' || quote_ident(c.relname), g.oid::bigint, 'trigger', true,
+SELECT 'trigger ' || to_json(g.tgname) || ' on ' || to_json(c.relname), g.oid::bigint, 'trigger', true,
        CASE WHEN g.tgenabled = 'D' THEN 'disabled' ELSE 'enabled' END, g.xmin = pg_current_xact_id()::xid
 FROM pg_trigger AS g
 JOIN pg_class AS c ON c.oid = g.tgrelid

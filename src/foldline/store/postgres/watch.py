@@ -97,7 +97,7 @@ class Watch:
         """Ask again, for the server may be another one than before, and may have less."""
         self._head = 0
 
-    def settled(self, position: int) -> None:
+    def settled(self) -> None:
         """This process has appended: see how far followers may read now, and tell the other processes."""
         if self._heads:
             self._look_now.set()
@@ -115,11 +115,10 @@ class Watch:
     async def wait(self, after: int, timeout: float) -> bool:
         """Wait until followers may read beyond a position; False where ``timeout`` seconds passed without."""
         self._check()
-        if self._head > after or await self.ask_head() > after:
+        if self._head > after:
             return True
         if timeout <= 0:
-            return False
-        self._check()  # again: closing ends the waits that are there, and this one begins now
+            return await self.ask_head() > after
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._heads[waiter] = after
         self._begin()
