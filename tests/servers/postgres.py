@@ -381,12 +381,21 @@ class PostgresServer:
         return True
 
     def _copied(self, binaries: Path) -> Path:
-        copy = self.folder / "installed"
-        shutil.copytree(binaries.parent, copy, ignore=shutil.ignore_patterns("include", "doc", "man"))
+        installed = binaries.parent
+        package, copy = installed.parent, self.folder / "installed"
+        shutil.copytree(
+            installed,
+            copy / package.name / installed.name,
+            ignore=shutil.ignore_patterns("include", "doc", "man"),
+        )
+        # Libraries that a wheel brings stand beside its package or in it, and are found from there.
+        for libraries in (package.with_name(f"{package.name}.libs"), package / ".dylibs"):
+            if libraries.is_dir():
+                shutil.copytree(libraries, copy / libraries.relative_to(package.parent))
         if self._keeper.account is not None:
             for path in (copy, *copy.rglob("*")):
                 os.chown(path, *self._keeper.account, follow_symlinks=False)
-        return copy / "bin"
+        return copy / package.name / installed.name / binaries.name
 
     def _make(self) -> None:
         options = ["-D", str(self.data), "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--no-sync"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -94,6 +95,9 @@ def _reader(annotation: Any) -> Callable[[Any], Any]:
     column = column_type("A field of the query's type", "value", annotation)
     if column.kind is Kind.BOOLEAN:
         return lambda value: bool(value) if value in (0, 1) else value
+    if column.kind is Kind.INTEGER:
+        # A sum of integers is a decimal number where the database has integers of a fixed size.
+        return lambda value: int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
     if column.kind is Kind.JSON:
         return lambda value: _any(value.encode()) if isinstance(value, str) else value
     return _same

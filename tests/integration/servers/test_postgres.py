@@ -202,11 +202,10 @@ def test_a_database_is_made_once_whoever_needs_it(postgres: PostgresServer, tmp_
     assert name not in postgres.databases()
 
 
-@pytest.mark.parametrize("major", INSTALLATIONS)
-def test_binaries_out_of_its_reach_are_copied(monkeypatch: pytest.MonkeyPatch, major: int) -> None:
+def test_binaries_out_of_its_reach_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the tests are root's, in a directory that only root can enter."""
     monkeypatch.setattr(PostgresServer, "_reachable", lambda *_: False)
-    with PostgresServer(major, in_memory=True) as server:
+    with PostgresServer(in_memory=True) as server:
         assert server.bin.is_relative_to(server.folder)
         assert server.psql("SELECT count(*) > 0 FROM pg_timezone_names") == "t"
 

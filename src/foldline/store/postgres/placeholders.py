@@ -1,4 +1,4 @@
-"""Placeholders: other people's SQL with ``?`` or ``:name`` in it as PostgreSQL wants it, with ``$1``, ``$2``, …
+"""Placeholders: SQL with ``?`` or ``:name`` in it, written as PostgreSQL wants it, with ``$1`` and so on.
 
 PostgreSQL has operators that are question marks: where one is meant, it is written twice (``data ?? 'key'``, ``??|``).
 SQL is taken apart as PostgreSQL does it where ``standard_conforming_strings`` is on, which nobody should turn off.

@@ -23,7 +23,7 @@ from foldline.store.postgres.connect import (
 )
 from foldline.store.postgres.errors import ERRORS, LOST, cannot_open, not_a_store
 from foldline.store.postgres.migrate import Migration, is_empty, migrate, pending
-from foldline.store.postgres.transaction import load_rows, run_work
+from foldline.store.postgres.transaction import WorkFailed, load_rows, run_work
 from foldline.store.postgres.watch import Watch
 from foldline.store.spi import (
     Append,
@@ -195,6 +195,14 @@ class PostgresStore:
         """The position up to which followers may read now."""
         return await self._watch.ask_head()
 
+    async def held(self) -> int | None:
+        """The position beyond which followers may not read yet, because appends in flight may still add there.
+
+        None where there are none. As long as it stays the same, one and the same append is open: ``pg_locks`` has its
+        process id, beside an advisory lock that carries this position.
+        """
+        return await self._watch.ask_held()
+
     async def wait(self, after: int, timeout: float) -> bool:
         """Wait until followers may read beyond ``after``; False when ``timeout`` seconds passed without."""
         return await self._watch.wait(after, timeout)
@@ -242,7 +250,10 @@ class PostgresStore:
 
     async def transact(self, work: Work[R], /) -> R:
         """Do the work in one transaction, again where the database was lost or had others in the way."""
-        result, moved = await self._views.call(lambda connection: run_work(work, connection), repeatable=True)
+        try:
+            result, moved = await self._views.call(lambda connection: run_work(work, connection), repeatable=True)
+        except WorkFailed as failed:
+            raise failed.error from failed.error.__cause__
         self._watch.moved(moved)
         return result
 

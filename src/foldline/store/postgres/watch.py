@@ -13,7 +13,7 @@ from typing import Any
 
 from foldline.errors import StoreClosed, StoreError
 from foldline.store.postgres import tables
-from foldline.store.postgres.connect import Connection, Line, Pool, Settings, connect
+from foldline.store.postgres.connect import CONNECT_WITHIN, Connection, Line, Pool, Settings, connect
 from foldline.store.postgres.errors import ERRORS
 from foldline.store.postgres.log import HEAD
 from foldline.store.spi import Checkpoint
@@ -66,17 +66,14 @@ class Watch:
         """End every wait with StoreClosed, tell the others of the last commits, and let go."""
         self._closed = True
         self._fail(StoreClosed())
-        for task in self._tasks:
+        for task in self._tasks[:1]:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._line is not None and not self._line.is_closed():
-            try:
-                async with asyncio.timeout(1):
-                    if self._tell_now.is_set():
-                        await self._line.execute(_TELL)
-                    await self._line.close()
-            except ERRORS:
-                self._line.terminate()
+        # Not cancelled while it connects, which asyncpg would complain of, nor before it has told of the last commits.
+        self._tell_now.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CONNECT_WITHIN)
+            self._tasks[1].cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # --- What is known ------------------------------------------------------------------------------------------------
 
@@ -92,6 +89,12 @@ class Watch:
         self._head = max(self._head, head)
         self._wake_heads()
         return head
+
+    async def ask_held(self) -> int | None:
+        """Ask which position appends in flight hold the followers at, if there are any."""
+        head, self._held = await self._log_pool.call(_head)
+        self._head = max(self._head, head)
+        return self._held
 
     def forget(self) -> None:
         """Ask again, for the server may be another one than before, and may have less."""
@@ -210,7 +213,8 @@ class Watch:
     async def _talk(self) -> None:
         """Keep a connection on which other processes are told of commits, and tell of theirs."""
         pause = 0.05
-        while True:
+        while not self._closed:
+            line = None
             try:
                 self._line = line = await connect(self._settings, pooled=self._pooled)
                 if not self._pooled:
@@ -224,9 +228,12 @@ class Watch:
                 log.info("The connection for notifications was lost (%s): looking more often until it is back.", error)
             finally:
                 self._deaf = True
+                if line is not None:
+                    line.terminate()
             self.forget()
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 1.0)
+            if not self._closed:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
 
     async def _tell(self, line: Line) -> None:
         line.add_termination_listener(lambda _: self._tell_now.set())
@@ -235,6 +242,9 @@ class Watch:
             self._tell_now.clear()
             if not line.is_closed():
                 await line.execute(_TELL, timeout=5)
+                if self._closed:
+                    await line.close(timeout=1)
+                    return
                 await asyncio.sleep(TELL_EVERY)
 
     def _hear(self, line: object, pid: int, channel: str, payload: object) -> None:

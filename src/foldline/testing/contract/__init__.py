@@ -12,6 +12,9 @@ An adapter's test file says how its store is opened, and inherits the parts for 
                 await store.close()
 
         def tamper(self, folder, store, event): ...  # ways to change a recorded event, all of which must fail
+        def unrelated(self, folder): ...  # transactions that have nothing to do with appending, held open
+
+A store that records several appends at the same time says so with ``serial = False``.
 
 It needs pytest and hypothesis (``pip install foldline[testing]``), and no plugin.
 """

@@ -47,7 +47,7 @@ class TransactionContract(StoreCase):
         assert await store.checkpoints() == {"account": checkpoint._replace(position=7)}
         assert await store.prepare(SPEC) == checkpoint._replace(position=7)
 
-    @pytest.mark.parametrize("error", (ValueError, CodecError, asyncio.CancelledError))
+    @pytest.mark.parametrize("error", (ValueError, CodecError, OSError, TimeoutError, asyncio.CancelledError))
     @on_store
     async def test_work_that_raises_leaves_nothing(self, store: Store, error: type[BaseException]) -> None:
         """No row, no removal, no checkpoint; the caller gets its own error and the store goes on."""
