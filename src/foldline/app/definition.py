@@ -114,27 +114,33 @@ class App:
         self,
         url: str,
         *,
+        create: bool = True,
         run_projections: bool = True,
         clock: Clock = utc_now,
         observer: Observer | None = None,
     ) -> AbstractAsyncContextManager[Running]:
         """Open the store at a URL and run the application on it: ``async with app.open("sqlite:shop.db") as running``.
 
-        With ``run_projections=False`` its views are kept up to date by some other process, and only read here.
-        Raises CannotOpen for the store, DefinitionError for views that do not fit what is stored.
+        With ``create=False`` the store must be there already. With ``run_projections=False`` the views are kept up to
+        date by some other process, and only read here. Raises CannotOpen for the store, DefinitionError for views that
+        do not fit what is stored.
         """
-        return opened(self, url, run_projections=run_projections, clock=clock, observer=observer or self.observer)
+        observer = observer or self.observer
+        return opened(self, url, create=create, run_projections=run_projections, clock=clock, observer=observer)
 
     def open_sync(
         self,
         url: str,
         *,
+        create: bool = True,
         run_projections: bool = True,
         clock: Clock = utc_now,
         observer: Observer | None = None,
     ) -> AbstractContextManager[SyncRunning]:
         """The same for code without asyncio: ``with app.open_sync("sqlite:shop.db") as running``. Thread-safe."""
-        return opened_sync(lambda: self.open(url, run_projections=run_projections, clock=clock, observer=observer))
+        return opened_sync(
+            lambda: self.open(url, create=create, run_projections=run_projections, clock=clock, observer=observer)
+        )
 
     # --- Putting the parts together ----------------------------------------------------------------------------------
 

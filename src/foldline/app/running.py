@@ -173,14 +173,14 @@ class Running:
 
 @asynccontextmanager
 async def opened(
-    app: App, url: str, *, run_projections: bool, clock: Clock, observer: Observer | None
+    app: App, url: str, *, create: bool, run_projections: bool, clock: Clock, observer: Observer | None
 ) -> AsyncIterator[Running]:
     """The application running on the store at a URL, until the block ends. Resources close in reverse order."""
     async with AsyncExitStack() as stack:
         for service in app.services.objects:
             if hasattr(service, "__aenter__"):
                 await stack.enter_async_context(service)
-        store = await stack.enter_async_context(open_store(url, clock=clock, observer=observer))
+        store = await stack.enter_async_context(open_store(url, create=create, clock=clock, observer=observer))
         snapshots = await stack.enter_async_context(Snapshots(store, observer=observer))
         projections = ProjectionRuntime(store, store, app.codec, app.projections.values(), observer=observer)
         if run_projections:

@@ -99,7 +99,9 @@ class Bar:
         self._shown = shown
         self._task = task
 
-    def move(self, done: float, total: float, count: int, rate: float) -> None:
-        """Show how far it is, out of a total (0: not known), how much has been done and how fast."""
+    def move(self, done: float, total: float, count: int, rate: float, description: str | None = None) -> None:
+        """Show how far it is, out of a total (0: not known), how much has been done and how fast; and of what."""
         if self._shown is not None and self._task is not None:
-            self._shown.update(self._task, completed=done, total=total or None, count=count, rate=rate)
+            self._shown.update(
+                self._task, completed=done, total=total or None, count=count, rate=rate, description=description
+            )

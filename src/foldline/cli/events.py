@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from foldline.app import open_store
-from foldline.cli.options import Flag, StoreOption, kept_store
+from foldline.cli.options import Flag, StoreOption, store_url
 from foldline.cli.similar import no_such_stream
 from foldline.cli.table import EventTable
 from foldline.store.spi import EventStore, RecordedEvent
@@ -54,7 +54,7 @@ def events(
         Stop after this many events.
     """
     wanted = None if types is None else frozenset(one for given in types for one in given.split(",") if one)
-    asyncio.run(_print(kept_store(store), stream, follow, new, json, after, wanted, limit))
+    asyncio.run(_print(store_url(store), stream, follow, new, json, after, wanted, limit))
 
 
 async def _print(
@@ -68,7 +68,7 @@ async def _print(
     limit: int | None,
 ) -> None:
     table = EventTable(() if stream is None else ("stream",))
-    async with open_store(url) as store:
+    async with open_store(url, create=False) as store:
         if new:
             after = await (store.head() if stream is None else _version(store, stream))
         elif stream is not None and not follow and not await store.read_stream(stream, limit=1):

@@ -16,8 +16,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from foldline.app import open_store
+from foldline.app.stores import shown
 from foldline.cli.console import Stop, complain, progress
-from foldline.cli.options import Flag, StoreOption, kept_store, store_url
+from foldline.cli.options import Flag, StoreOption, store_url
 from foldline.transfer import Columns, Exported, Imported, Importing, export_events, import_events
 
 SOME_REJECTED = 3
@@ -81,7 +82,7 @@ def import_(
         added = last[-1].added if last else 0
         complain(f"Interrupted after {added:,} events. What was added is kept; to go on, run the same command again.")
         return 130
-    _tell(done, url)
+    _tell(done, shown(url))
     return SOME_REJECTED if done.rejected else 0
 
 
@@ -104,7 +105,7 @@ def export(
     force
         Replace a file that is there already.
     """
-    url = kept_store(store)
+    url = store_url(store)
     to_stdout = str(file) == "-"
     if not to_stdout and file.exists() and not force and file.is_file():
         raise Stop(f"{file} is there already: name another file, or give --force to replace it.")
@@ -140,7 +141,7 @@ async def _import(
 
 
 async def _export(url: str, file: Path | None, after: int) -> Exported:
-    async with open_store(url) as store:
+    async with open_store(url, create=False) as store:
         with progress("Exporting", "events") as bar:
 
             def watch(found: Exported, head: int) -> None:
@@ -207,17 +208,17 @@ def _zone(name: str | None) -> tzinfo | None:
         raise Stop(f"There is no time zone {name!r}: use a name such as UTC or Europe/Amsterdam.", 2) from None
 
 
-def _tell(done: Imported, url: str) -> None:
+def _tell(done: Imported, store: str) -> None:
     took = f"{done.seconds:.1f} s" + (f", {done.rows / done.seconds:,.0f} rows a second" if done.rows else "")
     streams = f" in {done.streams:,} stream{'' if done.streams == 1 else 's'}" if done.streams else ""
     if done.added and done.known:
-        print(f"Added {_events(done.added)} to {url} ({took}); {done.known:,} of the file's were there already.")
+        print(f"Added {_events(done.added)} to {store} ({took}); {done.known:,} of the file's were there already.")
     elif done.added:
-        print(f"Added {_events(done.added)}{streams} to {url} ({took}).")
+        print(f"Added {_events(done.added)}{streams} to {store} ({took}).")
     elif done.known:
-        print(f"Nothing to add to {url}: {_events(done.known)}{streams} there already ({took}).")
+        print(f"Nothing to add to {store}: {_events(done.known)}{streams} there already ({took}).")
     else:
-        print(f"Nothing to add to {url}: the file holds no events.")
+        print(f"Nothing to add to {store}: the file holds no events.")
     if done.rejected:
         rows = "row was" if done.rejected == 1 else "rows were"
         complain(f"{done.rejected:,} {rows} rejected: {done.rejects} lists each with its line and the reason.")

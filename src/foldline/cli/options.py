@@ -7,7 +7,6 @@ from typing import Annotated, TypeAlias
 
 from cyclopts import Parameter
 
-from foldline.app.stores import must_exist
 from foldline.cli.console import Stop
 
 StoreOption: TypeAlias = Annotated[
@@ -15,7 +14,7 @@ StoreOption: TypeAlias = Annotated[
     Parameter(
         name="--store",
         env_var="FOLDLINE_STORE",
-        help="URL of the store, such as sqlite:shop.db.",
+        help="URL of the store, such as sqlite:shop.db or postgresql://user@host/shop.",
         show_default=False,
     ),
 ]
@@ -36,13 +35,6 @@ def store_url(given: str | None) -> str:
     if not given:
         raise Stop("No store was named: give --store URL, such as sqlite:shop.db, or set FOLDLINE_STORE.", 2)
     return given
-
-
-def kept_store(given: str | None) -> str:
-    """The URL of a store that must be there already, so that a slip of the keyboard does not make one."""
-    url = store_url(given)
-    must_exist(url)
-    return url
 
 
 def app_name(given: str | None) -> str:

@@ -51,6 +51,24 @@ recorded already is not added twice. Rows that make no event are listed in a sid
 number and reason, and do not stop the import; the exit code is then 3.""",
     ),
     "export": ("foldline.cli.files:export", "Write all events to a file that import reads back."),
+    "copy": (
+        "foldline.cli.copying:copy",
+        """Copy a whole store into another one.
+
+All events, with their positions, versions, ids, times and data, and the ids of the commands that \
+were carried out. At the end both stores are compared by a digest over all their events. Views are \
+not copied: the application that opens the copy builds them.
+
+TO must be empty or hold a part of FROM, as after an interruption: run the same command again, and \
+it goes on. Nobody else may write to TO meanwhile. FROM may be in use; what is recorded while it is \
+copied comes with the next run.""",
+    ),
+    "migrate": (
+        "foldline.cli.migrate:migrate",
+        """Bring a store's schema to the newest, or print the SQL that does.
+
+Opening a store does so by itself, unless its URL or the rights of its user say otherwise.""",
+    ),
 }
 PROJECTIONS = {
     "list": ("foldline.cli.projections:list_", "Show how far each projection has come."),
@@ -93,7 +111,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except CycloptsError as error:
         command = " ".join(error.command_chain or ()) if hasattr(error, "command_chain") else ""
-        complain(f"{error}\nSee foldline {command + ' ' if command else ''}--help.")
+        complain(f"{_without_passwords(str(error), arguments)}\nSee foldline {command + ' ' if command else ''}--help.")
         return 2
     except BrokenPipeError:
         # Whoever read our output, such as head, has seen enough. Python would complain again while it ends.
@@ -104,6 +122,17 @@ def run(arguments: Sequence[str]) -> int:
     except (Stop, FoldlineError, OSError, ExceptionGroup) as error:
         return failed(error)
     return result if isinstance(result, int) else 0
+
+
+def _without_passwords(told: str, arguments: Sequence[str]) -> str:
+    """What is wrong with a command line may quote a part of it, and that may be a store's URL."""
+    from foldline.app.stores import shown
+
+    for argument in arguments:
+        for url in (argument, argument.partition("=")[2]):
+            if url and shown(url) != url:
+                told = told.replace(url, shown(url))
+    return told
 
 
 def failed(error: BaseException) -> int:

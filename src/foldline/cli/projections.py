@@ -10,7 +10,7 @@ from typing import Any, cast
 from foldline.app import App, open_store
 from foldline.cli.console import complain, console, note, progress
 from foldline.cli.loading import load_app
-from foldline.cli.options import AppOption, Flag, StoreOption, app_name, kept_store
+from foldline.cli.options import AppOption, Flag, StoreOption, app_name, store_url
 from foldline.errors import UnknownName
 from foldline.projection.rebuild import Progress
 from foldline.projection.rebuild import rebuild as rebuild_projections
@@ -25,7 +25,7 @@ def list_(*, store: StoreOption = None, app: AppOption = None, json: Flag = Fals
     json
         One JSON object a line.
     """
-    url = kept_store(store)
+    url = store_url(store)
     found = asyncio.run(_statuses(url, load_app(app) if app else None))
     if json:
         import msgspec
@@ -50,7 +50,7 @@ def rebuild(name: str, /, *, store: StoreOption = None, app: AppOption = None) -
     name
         The projection, such as order_summary.
     """
-    url = kept_store(store)
+    url = store_url(store)
     application = load_app(app_name(app))
     if name not in application.projections:
         raise UnknownName("projection", name, list(application.projections))
@@ -73,7 +73,7 @@ def rebuild(name: str, /, *, store: StoreOption = None, app: AppOption = None) -
 
 
 async def _rebuild(url: str, app: App, name: str, last: list[Progress]) -> None:
-    async with open_store(url) as store:
+    async with open_store(url, create=False) as store:
         with progress(f"Rebuilding {name}", "positions") as bar:
 
             def watch(found: Progress) -> None:
@@ -84,7 +84,7 @@ async def _rebuild(url: str, app: App, name: str, last: list[Progress]) -> None:
 
 
 async def _statuses(url: str, app: App | None) -> list[ProjectionStatus]:
-    async with open_store(url) as store:
+    async with open_store(url, create=False) as store:
         if app is not None:
             return await read_status(store, store, app.projections.values())
         head = await store.head()

@@ -11,6 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from foldline.app.stores import shown
 from foldline.cli.console import Stop, styled
 from foldline.cli.loading import load_app
 from foldline.cli.options import Flag, StoreOption, app_name, store_url
@@ -48,7 +49,7 @@ def serve(
         from foldline.http.server import new_event_loop
 
     def ready(address: str) -> None:
-        print(f"{styled(application.name, '1', sys.stdout)} on {url} is served at {address}", flush=True)
+        print(f"{styled(application.name, '1', sys.stdout)} on {shown(url)} is served at {address}", flush=True)
 
     async def live() -> None:
         async with application.open(url) as running:

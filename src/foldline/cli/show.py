@@ -14,7 +14,7 @@ from cyclopts.validators import Number
 from foldline.app import open_store
 from foldline.cli.console import Stop, colourful, note, plain, styled
 from foldline.cli.loading import load_app
-from foldline.cli.options import AppOption, Flag, StoreOption, kept_store, moment
+from foldline.cli.options import AppOption, Flag, StoreOption, moment, store_url
 from foldline.cli.similar import no_such_stream
 from foldline.cli.table import EventTable, shown_time
 from foldline.command.loader import Loaded
@@ -49,12 +49,12 @@ def show(
     """
     if at is not None and at_version is not None:
         raise Stop("Give --at-version or --at, not both.", 2)
-    asyncio.run(_show(kept_store(store), stream, app, at_version, None if at is None else moment(at), json))
+    asyncio.run(_show(store_url(store), stream, app, at_version, None if at is None else moment(at), json))
 
 
 async def _show(url: str, stream: str, app: str | None, version: int | None, at: datetime | None, json: bool) -> None:
     if app:
-        async with load_app(app).open(url, run_projections=False) as running:
+        async with load_app(app).open(url, create=False, run_projections=False) as running:
             last = await _last(running.store, stream, version)
             loaded = await running.show(stream, at_version=version, at=at)
             if loaded is not None:
@@ -65,7 +65,7 @@ async def _show(url: str, stream: str, app: str | None, version: int | None, at:
             note(f"The application has no aggregate for {stream!r}; these are its events.")
             await _print_events(running.store, stream, version, at, last, json)
     else:
-        async with open_store(url) as store:
+        async with open_store(url, create=False) as store:
             await _print_events(store, stream, version, at, await _last(store, stream, version), json)
 
 

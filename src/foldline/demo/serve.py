@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from foldline import Running
+from foldline.app.stores import shown
 from foldline.demo.app import shop
 from foldline.demo.seed import ShopClock, seed
 from foldline.http import asgi, serve
@@ -49,7 +50,7 @@ async def serve_demo(store: str | None, host: str, port: int, orders: int) -> No
         def ready(address: str) -> None:
             console.print(f"\n  Valleyfold is open at [bold]{address}[/bold]\n")
             kept = "kept there" if store is not None else "removed at the end (keep them with --store sqlite:shop.db)"
-            console.print(f"  Its events are in {url}, {kept}. Ctrl-C closes it.\n", style="dim", markup=False)
+            console.print(f"  Its events are in {shown(url)}, {kept}. Ctrl-C closes it.\n", style="dim", markup=False)
 
         with shown_progress() as progress:
             async with open_shop(url, orders=orders, progress=progress) as running:

@@ -251,7 +251,7 @@ class DailySales(Projection, tables=("daily_sales",)):
         CREATE TABLE daily_sales (
             day TEXT PRIMARY KEY,               -- as 2026-11-21, in UTC
             paid_orders INTEGER NOT NULL,
-            cents INTEGER NOT NULL
+            cents BIGINT NOT NULL
         )
     """
 
@@ -268,7 +268,8 @@ class DailySales(Projection, tables=("daily_sales",)):
         """Add to the day's row."""
         await tx.execute(
             "INSERT INTO daily_sales (day, paid_orders, cents) VALUES (?, ?, ?) ON CONFLICT (day) DO UPDATE "
-            "SET paid_orders = paid_orders + excluded.paid_orders, cents = cents + excluded.cents",
+            "SET paid_orders = daily_sales.paid_orders + excluded.paid_orders, "
+            "cents = daily_sales.cents + excluded.cents",
             envelope.recorded_at.date().isoformat(),
             orders,
             int(amount * 100),

@@ -19,6 +19,7 @@ from foldline.errors import (
     Rejected,
     StoreBusy,
     StoreFull,
+    StoreUnavailable,
     UnknownName,
     ValidationFailed,
     ViewBehind,
@@ -52,6 +53,7 @@ _COMMAND_ERRORS = (
     CommandIdReused,
     CodecError,
     StoreBusy,
+    StoreUnavailable,
     StoreFull,
 )
 

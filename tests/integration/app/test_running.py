@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from foldline import Conflict, FoldlineError, Forbidden, Rejected, Running, SyncRunning, ValidationFailed
-from foldline.app import open_store
 from foldline.command.bus import MAX_ATTEMPTS
 from foldline.errors import CommandIdReused, DefinitionError, StoreClosed, UnknownName, ViewBehind
 from foldline.observe import CommandExecuted, CommandRefused, Fact, SnapshotWritten
@@ -444,18 +443,6 @@ def test_the_blocking_facade_has_every_coroutine_of_the_other() -> None:
         if inspect.iscoroutinefunction(method) and not name.startswith("_")
     }
     assert wanted <= set(vars(SyncRunning))
-
-
-@pytest.mark.parametrize("bad", ["", "sqlite:", "postgresql://x/y", "memory:here", "shop.db", "sqlite:x.db?fast=1"])
-def test_a_bad_url_is_told(bad: str) -> None:
-    from foldline.errors import CannotOpen
-
-    async def work() -> None:
-        with pytest.raises(CannotOpen, match=r"sqlite|memory|options"):
-            async with open_store(bad):
-                pass
-
-    run(work())
 
 
 def test_an_app_that_does_not_fit_together_is_refused() -> None:

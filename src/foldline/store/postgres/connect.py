@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
+from asyncpg import exceptions as pg
 
-from foldline.errors import CannotOpen, StoreBusy, StoreClosed
+from foldline.errors import CannotOpen, StoreBusy, StoreClosed, StoreUnavailable
 from foldline.store.postgres.errors import ERRORS, LOST, TRANSIENT, translate
 
 R = TypeVar("R")
@@ -36,7 +37,8 @@ _EPOCH_MICROS = (datetime(2000, 1, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=
 class Settings(NamedTuple):
     """What a store's URL says, apart into what asyncpg is to know and what we are."""
 
-    dsn: str
+    dsns: list[str]
+    """A URL for each of its hosts; the one that was connected to last comes first."""
     shown: str
     """The URL as it may be shown: without a password."""
     pool_size: int = 8
@@ -69,8 +71,9 @@ def settings_of(url: str) -> Settings:
         raise CannotOpen(f"{shown}: ?migrate= is auto or never, not {migrate!r}.")
     given.setdefault("application_name", "foldline")
     given.setdefault("target_session_attrs", "primary")
-    dsn = urlunsplit(parts._replace(query=urlencode(given, quote_via=quote)))
-    return Settings(dsn, shown, round(pool_size), timeout, migrate == "auto")
+    query = urlencode(given, quote_via=quote)
+    dsns = [urlunsplit(parts._replace(netloc=f"{user}{at}{host}", query=query)) for host in hosts.split(",")]
+    return Settings(dsns, shown, round(pool_size), timeout, migrate == "auto")
 
 
 def _number(shown: str, name: str, text: str, least: float, most: float) -> float:
@@ -110,9 +113,7 @@ async def connect(settings: Settings, *, pooled: bool, raw: bool = False) -> Lin
     ``pooled`` says that a PgBouncer stands between, which may hand every transaction to another server: nothing may
     then be remembered from one to the next. ``raw`` hands JSON, UUIDs and times over as they are on the wire.
     """
-    connection = await asyncpg.connect(
-        settings.dsn, timeout=CONNECT_WITHIN, connection_class=Line, statement_cache_size=0 if pooled else 100
-    )
+    connection = await _reach(settings, 0 if pooled else 100)
     try:
         if raw:
             async with asyncio.timeout(CONNECT_WITHIN):
@@ -121,6 +122,26 @@ async def connect(settings: Settings, *, pooled: bool, raw: bool = False) -> Lin
         connection.terminate()
         raise
     return connection
+
+
+async def _reach(settings: Settings, cached: int) -> Line:
+    """A connection to the first of the hosts that is the primary; none has more than its share of the time.
+
+    asyncpg would give all of it to a first host that is silent, and never come to the second.
+    """
+    within = CONNECT_WITHIN / len(settings.dsns)
+    failed: Exception = OSError("no host was named")
+    for dsn in tuple(settings.dsns):
+        try:
+            connection = await asyncpg.connect(dsn, timeout=within, connection_class=Line, statement_cache_size=cached)
+        except (OSError, TimeoutError, pg.CannotConnectNowError, pg.TargetServerAttributeNotMatched) as error:
+            failed = error
+            continue
+        # Whoever connects next asks the same host first.
+        settings.dsns.remove(dsn)
+        settings.dsns.insert(0, dsn)
+        return connection
+    raise failed
 
 
 async def use_raw_codecs(connection: asyncpg.Connection[asyncpg.Record]) -> None:
@@ -223,6 +244,11 @@ class Pool:
         try:
             connection = await self._pool.acquire(timeout=self._settings.timeout)
         except TimeoutError:
+            if self._pool.get_size() < self._size:
+                raise StoreUnavailable(
+                    f"{self._settings.shown} could not be connected to within {self._settings.timeout:g} s; "
+                    "nothing was done. Try again."
+                ) from None
             raise StoreBusy(
                 f"All {self._size} connections to {self._settings.shown} were in use for "
                 f"{self._settings.timeout:g} s; nothing was done. Try again, or raise ?pool_size=."

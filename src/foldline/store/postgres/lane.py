@@ -10,7 +10,8 @@ from typing import Any, cast
 from foldline.store.postgres.connect import Line, Settings, connect
 from foldline.store.postgres.decide import Facts, Plan
 from foldline.store.postgres.errors import ERRORS
-from foldline.store.postgres.log import COLUMNS, DRAW, ENTER, LOCK, RECORD, RECORD_ONE
+from foldline.store.postgres.log import COLUMNS, DRAW, ENTER, LOCK, RECORD, RECORD_ONE, SETTLE
+from foldline.store.spi import Appended
 
 COPY_FROM = 5_000
 """Events from which a batch, which is then one large append, goes by COPY."""
@@ -59,6 +60,9 @@ class Lane:
         """Record what is planned, all of it or nothing, and return the positions in the order of the plan's rows."""
         rows, claims = plan.rows, plan.claims
         if not rows and not claims:
+            if any(isinstance(outcome, Appended) for _, outcome in plan.answers):
+                self.sent = True
+                await line.execute(SETTLE)
             return []
         self.sent = True
         if len(rows) >= COPY_FROM:

@@ -59,6 +59,9 @@ CLAIMS = (
 )
 # Bind: $1 integer; as many new positions, drawn after the transaction has taken its floor.
 DRAW = "SELECT array_agg(nextval('foldline_positions')) FROM generate_series(1, $1)"
+# A commit that changes nothing, and is written and sent to synchronous standbys as any other, with all before it. What
+# can be seen has not always come so far: that wait ends early where a backend is terminated or the server restarts.
+SETTLE = "SELECT pg_logical_emit_message(true, 'foldline', '')"
 END = "SELECT coalesce(max(position), 0) FROM foldline_events"
 HEAD = "SELECT head, held FROM foldline_head()"
 
