@@ -9,6 +9,7 @@ attempt cannot be lost in the same way.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from itertools import islice
@@ -48,7 +49,10 @@ MAX_KNOWN = 100_000
 """How many streams' versions are remembered, so that an append to one of them needs no look-up."""
 
 STALLED = 5.0
-"""Seconds after which a statement of an append is given up as stalled, and is tried again on another connection."""
+"""Seconds after which an attempt at a batch is given up as stalled, and made again on another connection."""
+
+LOOK_FOR_STALLED = 1.0
+"""Seconds between two looks for that. A timer for every batch would cost a lone append a fortieth of its time."""
 
 _new = tuple.__new__
 
@@ -92,6 +96,7 @@ class Appender:
         self._scheduled = False
         self._lonely = False
         """Whether the last to leave left alone: then the next one need not wait for company either."""
+        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def start(self) -> None:
@@ -132,6 +137,8 @@ class Appender:
                 await asyncio.wait(self._turns)
         for lane in self._lanes:
             await lane.close()
+        if self._timer is not None:
+            self._timer.cancel()
 
     # --- Making batches -----------------------------------------------------------------------------------------------
 
@@ -153,10 +160,29 @@ class Appender:
             turn = self._loop.create_task(self._turn(lane, batch))
             self._turns.add(turn)
             turn.add_done_callback(self._turns.discard)
+        if self._timer is None and self._turns:
+            self._timer = self._loop.call_later(LOOK_FOR_STALLED, self._look_for_stalled)
+
+    def _look_for_stalled(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        for lane in self._lanes:
+            if lane.until < now:
+                lane.drop()  # whoever waits for it is told that it is lost
+        if self._turns:
+            self._timer = self._loop.call_later(LOOK_FOR_STALLED, self._look_for_stalled)
 
     def _take(self) -> Batch:
         """The jobs that may leave now, in their order."""
         waiting, busy = self._waiting, self._busy
+        if len(waiting) == 1 and not busy:
+            self._waiting = []
+            streams, claim = waiting[0][1]
+            names = {stream.stream_id for stream in streams}
+            if claim is not None:
+                names.add(f"\0{claim.command_id}")
+            sizes = [len(stream.events) for stream in streams]
+            return Batch(waiting, names, sum(sizes), 0 in sizes)
         most = MAX_EVENTS
         if len(waiting) > 1 and len(self._idle) > 1:
             all_events = sum([len(stream.events) for _, append in waiting for stream in append.streams])
@@ -164,7 +190,7 @@ class Appender:
                 most = min(most, -(-all_events // len(self._idle)))
         jobs: list[Job] = []
         left: list[Job] = []
-        names: set[str] = set()
+        names = set()
         held: set[str] = set()
         events = size = 0
         looks = False
@@ -217,6 +243,7 @@ class Appender:
             if not isinstance(error, Exception):
                 raise
         finally:
+            lane.until = math.inf
             self._busy -= batch.names
             self._idle.append(lane)
             if self._waiting:
@@ -233,12 +260,12 @@ class Appender:
         while True:
             try:
                 begin = time.perf_counter()
-                async with asyncio.timeout(patience):
-                    line = lane.ready or await lane.line()
-                    if careful or batch.looks:
-                        plan, positions = await self._record_carefully(lane, line, jobs, lost, careful)
-                    else:
-                        plan, positions = await self._record(lane, line, jobs)
+                line = lane.ready or await lane.line()
+                lane.until = time.monotonic() + patience
+                if careful or batch.looks:
+                    plan, positions = await self._record_carefully(lane, line, jobs, lost, careful)
+                else:
+                    plan, positions = await self._record(lane, line, jobs)
                 self._acknowledge(plan, positions, time.perf_counter() - begin)
                 if not plan.later:
                     return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from operator import itemgetter
@@ -33,6 +34,8 @@ class Lane:
         self._record_one: Callable[..., Any] | None = None
         self.sent = False
         """Whether something was sent that may have been kept, though nobody said so."""
+        self.until = math.inf
+        """When, on the monotonic clock, what it is doing is to be given up as stalled."""
 
     @property
     def ready(self) -> Line | None:
