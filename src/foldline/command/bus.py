@@ -180,9 +180,21 @@ class Bus:
                     raise CommandIdReused(outcome.command_id)
                 if attempt == MAX_ATTEMPTS or expected_version is not None:
                     raise outcome.error()
-                loaded, fresh = await self._loader.catch_up(aggregate, stream_id, loaded), True
+                if self._went_back(outcome):
+                    loaded = await self._loader.load(aggregate, stream_id)
+                else:
+                    loaded = await self._loader.catch_up(aggregate, stream_id, loaded)
+                fresh = True
         finally:
             self._gates.leave(stream_id)
+
+    def _went_back(self, conflict: VersionConflict) -> bool:
+        """Whether a stream has less than was seen of it, as after a failover that lost events; it is then forgotten."""
+        remembered = self._loader.recall(conflict.stream_id)
+        if remembered is None or conflict.actual >= remembered.version:
+            return False
+        self._loader.forget(conflict.stream_id)
+        return True
 
     async def _newer(self, aggregate: AggregateType[Any], stream_id: str, loaded: Loaded) -> Loaded | None:
         """The state caught up, or None where nothing had come after it."""
@@ -237,7 +249,8 @@ class Bus:
                 if attempt == MAX_ATTEMPTS or expected_version is not None:
                     raise outcome.error()
                 wanted = frozenset(context.changes)
-                await self._were_current(context)
+                if not self._went_back(outcome):
+                    await self._were_current(context)
             finally:
                 for stream_id in held:
                     self._gates.leave(stream_id)

@@ -57,6 +57,10 @@ class Loader:
             if len(self._cache) > self._size:
                 self._cache.popitem(last=False)
 
+    def forget(self, stream_id: str) -> None:
+        """Remember a state no longer."""
+        self._cache.pop(stream_id, None)
+
     async def load(self, aggregate: AggregateType[Any], stream_id: str) -> Loaded:
         """The state as the store has it now, remembered."""
         found = await self._snapshots.load(aggregate, stream_id)

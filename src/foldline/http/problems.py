@@ -142,7 +142,14 @@ TABLE: Mapping[type[Exception], Problem] = {
         {"view": lambda error: error.projection, "position": lambda error: error.position},
         detail="The view stopped at an event that its code cannot handle; until mended, it shows no more.",
     ),
-    StoreBusy: Problem(503, "store-busy", "The store is busy", retry_after=1),
+    # What a store says of these is for whoever runs it, and may name its place.
+    StoreBusy: Problem(
+        503,
+        "store-busy",
+        "The store is busy",
+        retry_after=1,
+        detail="Others held the store for too long; nothing was kept. Send it again in a moment.",
+    ),
     StoreUnavailable: Problem(
         503,
         "store-unavailable",
@@ -150,8 +157,12 @@ TABLE: Mapping[type[Exception], Problem] = {
         retry_after=1,
         detail="The database cannot be reached; nothing was kept. Send it again in a moment.",
     ),
-    StoreFull: Problem(507, "store-full", "The store is full"),
-    StoreReadOnly: Problem(503, "store-read-only", "The store cannot be written"),
+    StoreFull: Problem(
+        507, "store-full", "The store is full", detail="No room is left; nothing was kept. Send it again when there is."
+    ),
+    StoreReadOnly: Problem(
+        503, "store-read-only", "The store cannot be written", detail="The store cannot be written; nothing was kept."
+    ),
     StoreClosed: Problem(503, "store-closed", "The application is closed or closing", retry_after=5),
     OutcomeUnknown: Problem(
         503,

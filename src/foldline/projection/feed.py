@@ -174,7 +174,12 @@ class Feed:
             checkpoint = found.get(member.name)
             if checkpoint is None or checkpoint.fingerprint != member.type.fingerprint:
                 self.halt(member, "its tables are kept by another version of the code now")
-            elif checkpoint.generation != member.checkpoint.generation or checkpoint.position > member.position:
+            elif (
+                checkpoint.generation != member.checkpoint.generation
+                or checkpoint.position > member.position
+                # The database has gone back behind what this process committed: to a standby, or to a backup.
+                or checkpoint.position < member.checkpoint.position
+            ):
                 member.set(checkpoint)
             else:
                 member.checkpoint = checkpoint

@@ -16,7 +16,7 @@ from foldline.observe import Observer
 from foldline.projection import ProjectionType
 from foldline.projection.feed import Feed
 from foldline.projection.member import Member, Retry
-from foldline.store.spi import EventStore, ViewStore
+from foldline.store.spi import Batch, EventStore, ViewStore
 
 CATCH_UP = 10_000
 """How many events a projection far behind takes at a time: few, so that others get at the store between."""
@@ -101,17 +101,57 @@ async def rebuild(
 
 async def catch_up(feed: Feed, members: list[Member], head: int, batch: int) -> None:
     """Feed members that are at one place together, until they reach a head or are unwell."""
-    with _collector_resting() as done_with_a_batch:
-        while going := [one for one in members if one.position < head and not one.halted]:
-            after = min(member.position for member in going)
-            found = await feed.read(going, after, batch)
-            if found.position <= after:
-                return
-            await feed.step(going, after, found, keep=True)
-            del found  # before the collector looks
-            done_with_a_batch()
-            if any(member.unwell for member in going):
-                members = [member for member in going if not member.unwell]
+    ahead = _ReadAhead(feed, batch)
+    try:
+        with _collector_resting() as done_with_a_batch:
+            while going := [one for one in members if one.position < head and not one.halted]:
+                after = min(member.position for member in going)
+                found = await ahead.read(going, after)
+                if found.position <= after:
+                    return
+                if found.position < head:
+                    ahead.begin(going, found.position)
+                await feed.step(going, after, found, keep=True)
+                del found  # before the collector looks
+                done_with_a_batch()
+                if any(member.unwell for member in going):
+                    members = [member for member in going if not member.unwell]
+    finally:
+        await ahead.end()
+
+
+class _ReadAhead:
+    """Reads the next batch while one is folded and committed: a store in another process works meanwhile."""
+
+    def __init__(self, feed: Feed, size: int) -> None:
+        self._feed = feed
+        self._size = size
+        self._after = -1
+        self._begun: asyncio.Task[Batch] | None = None
+
+    async def read(self, members: list[Member], after: int) -> Batch:
+        """What follows a position, for these members or some of those for whom it was begun."""
+        begun, self._begun = self._begun, None
+        if begun is not None and self._after == after:
+            return await begun
+        if begun is not None:
+            await _cancelled(begun)
+        return await self._feed.read(members, after, self._size)
+
+    def begin(self, members: list[Member], after: int) -> None:
+        """Begin to read what follows a position."""
+        self._after = after
+        self._begun = asyncio.create_task(self._feed.read(members, after, self._size))
+
+    async def end(self) -> None:
+        """Leave nothing behind."""
+        if self._begun is not None:
+            await _cancelled(self._begun)
+
+
+async def _cancelled(task: asyncio.Task[Batch]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 @contextmanager

@@ -82,6 +82,7 @@ class Appender:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._settings = settings
+        self._pooled = pooled
         self._clock = clock
         self._observer = observer
         self._settled = settled
@@ -260,7 +261,11 @@ class Appender:
         while True:
             try:
                 begin = time.perf_counter()
-                line = lane.ready or await lane.line()
+                line = lane.ready
+                if line is None:
+                    line = await lane.line()
+                    # It may lead to another server than before: a standby that was behind has less than was known.
+                    self._known.clear()
                 lane.until = time.monotonic() + patience
                 if careful or batch.looks:
                     plan, positions = await self._record_carefully(lane, line, jobs, lost, careful)
@@ -285,8 +290,6 @@ class Appender:
                 if not isinstance(error, (pg.DeadlockDetectedError, pg.SerializationError)):
                     lane.drop()
                     unknown = unknown or lane.sent
-                    # After a failover to a standby that was behind, there may be less than was known.
-                    self._known.clear()
                 careful = True
                 if time.monotonic() + pause > deadline:
                     self._fail(jobs, error, unknown)
@@ -306,7 +309,8 @@ class Appender:
 
     async def _record(self, lane: Lane, line: Line, jobs: list[Job]) -> tuple[Plan, list[int]]:
         """Record a batch by what is known, asking only for what is not."""
-        plan = await self._plan(lane, line, jobs, self._known, Facts())
+        # Behind a pooler nobody would notice that the server became another, so there nothing is taken as known.
+        plan = await self._plan(lane, line, jobs, {} if self._pooled else self._known, Facts())
         return plan, await lane.record(line, groups_of(plan.at), plan)
 
     async def _record_carefully(

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -69,6 +70,9 @@ def settings_of(url: str) -> Settings:
     migrate = given.pop("migrate", "auto")
     if migrate not in ("auto", "never"):
         raise CannotOpen(f"{shown}: ?migrate= is auto or never, not {migrate!r}.")
+    for name in ("sslrootcert", "sslcert", "sslkey", "sslcrl"):
+        if name in given and given[name] != "system" and not Path(given[name]).is_file():
+            raise CannotOpen(f"{shown}: there is no file {given[name]!r}, which ?{name}= names.")
     given.setdefault("application_name", "foldline")
     given.setdefault("target_session_attrs", "primary")
     query = urlencode(given, quote_via=quote)
@@ -275,3 +279,6 @@ async def check_server(connection: asyncpg.Connection[asyncpg.Record], shown: st
     encoding = connection.get_settings().server_encoding
     if encoding != "UTF8":
         raise CannotOpen(f"{shown} keeps text as {encoding}: make the database with ENCODING 'UTF8'.")
+    async with connection.transaction():
+        if await connection.fetchval("SELECT pg_is_in_recovery()"):
+            raise CannotOpen(f"{shown} is a standby: name the primary, or all hosts in one URL.")

@@ -28,6 +28,8 @@ LOST = (
     pg.CrashShutdownError,
     pg.CannotConnectNowError,
     pg.IdleSessionTimeoutError,
+    pg.IdleInTransactionSessionTimeoutError,
+    pg.TransactionTimeoutError,
     pg.ReadOnlySQLTransactionError,  # the server became a standby: the primary is elsewhere now
     pg.TargetServerAttributeNotMatched,
     pg.InternalClientError,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from operator import itemgetter
 from typing import Any, cast
 
-from foldline.store.postgres.connect import Line, Settings, connect
+from foldline.store.postgres.connect import CONNECT_WITHIN, Line, Settings, connect
 from foldline.store.postgres.decide import Facts, Plan
 from foldline.store.postgres.errors import ERRORS
 from foldline.store.postgres.log import COLUMNS, DRAW, ENTER, LOCK, RECORD, RECORD_ONE, SETTLE
@@ -47,10 +48,14 @@ class Lane:
         if (line := self.ready) is None:
             line = await connect(self._settings, pooled=self._pooled, raw=True)
             if not self._pooled:
-                # Preparing takes the statements' locks, and asyncpg keeps them until a transaction ends.
-                async with line.transaction():
-                    self._record = (await line.prepare(RECORD)).fetchval
-                    self._record_one = (await line.prepare(RECORD_ONE)).fetchval
+                try:
+                    # Preparing takes the statements' locks, and asyncpg keeps them until a transaction ends.
+                    async with asyncio.timeout(CONNECT_WITHIN), line.transaction():
+                        self._record = (await line.prepare(RECORD)).fetchval
+                        self._record_one = (await line.prepare(RECORD_ONE)).fetchval
+                except BaseException:
+                    line.terminate()
+                    raise
             self._line = line
         return line
 

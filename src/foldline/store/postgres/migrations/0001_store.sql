@@ -155,6 +155,10 @@ CREATE FUNCTION foldline_head(OUT head bigint, OUT held bigint) LANGUAGE plpgsql
 DECLARE
     drawn bigint;
 BEGIN
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'foldline_head() needs the primary: a standby does not know which appends are in flight'
+            USING ERRCODE = 'read_only_sql_transaction';
+    END IF;
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'foldline_head() needs a snapshot for each statement: call it in READ COMMITTED';
     END IF;
