@@ -5,9 +5,14 @@
 - `console` and `sh` blocks run under bash with the project's environment first on PATH; directory and
   variables carry over. Lines after a `$ command` are what it must print; `...` stands for anything, in a line
   or for whole lines. A `sh` block without `$` is one script. Background processes are ended with the page.
-- `sql` runs in the database a first line `-- on: FILE` names, else in an empty one.
+- `sql` runs in the database a first line `-- on: FILE` names, else in an empty one; `-- on: postgresql://…` has
+  psql run it there.
 - `json` and `toml` must parse.
 - `<!-- not run: reason -->` before a fence leaves a block alone; `<!-- exits: 1 -->` says how it ends.
+
+A page with a `postgresql://…` in a block that is run has a new PostgreSQL server to itself: at `localhost`, where the
+environment's PGPORT leads URLs without a port, and with its programs on PATH. As on a server just installed there is
+nothing on it but the superuser `postgres`, whom it trusts; of everybody else it wants a password.
 """
 
 from __future__ import annotations
@@ -16,17 +21,21 @@ import ast
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import textwrap
 import tomllib
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 import apsw
+
+from tests.servers.postgres import SUPERUSER, PostgresServer
 
 ROOT = Path(__file__).resolve().parents[2]
 DRIVER = Path(__file__).with_name("driver.py")
@@ -42,6 +51,8 @@ NOT_RUN = re.compile(r"<!--\s*not run:?(?P<reason>.*?)-->", re.DOTALL)
 EXITS = re.compile(r"<!--\s*exits:\s*(?P<code>\d+)\s*-->")
 FILE = re.compile(r"\A# file: (?P<name>\S+)")
 DATABASE = re.compile(r"\A-- on: (?P<name>\S+)")
+POSTGRES = "postgresql://"
+HBA = (f"host all {SUPERUSER} 127.0.0.1/32 trust", "host all all 127.0.0.1/32 scram-sha-256")
 
 
 @dataclass(frozen=True)
@@ -161,12 +172,13 @@ class Session:
         self.directory.mkdir()
         self._beside = directory
         self._shell_directory = self.directory
+        self._resources = ExitStack()
         self._variables = self._first_variables()
         self._interpreter: subprocess.Popen[str] | None = None
         self._groups: list[int] = []
 
     def _first_variables(self) -> dict[str, str]:
-        ours = ("FOLDLINE_", "PYTEST_")
+        ours = ("FOLDLINE_", "PG", "PYTEST_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         home = self._beside / "home"
         home.mkdir()
@@ -182,11 +194,23 @@ class Session:
         }
 
     def __enter__(self) -> Self:
+        if any(
+            POSTGRES in block.text for block in self.blocks if block.not_run is None and block.language not in SHOWN
+        ):
+            server = self._resources.enter_context(PostgresServer(18, hba=HBA, in_memory=True))
+            ours, _, theirs = self._variables["PATH"].partition(os.pathsep)
+            # Before those of an older PostgreSQL, whose pg_dump refuses a newer server.
+            path = os.pathsep.join((ours, str(server.bin), theirs))
+            self._variables |= {"PATH": path, "PGHOST": "localhost", "PGPORT": str(server.port), "PGUSER": SUPERUSER}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with self._resources:
+            self._end()
+
+    def _end(self) -> None:
         for group in self._groups:
             try:
                 os.killpg(group, signal.SIGKILL)
@@ -233,6 +257,16 @@ class Session:
 
     def _run_sql(self, block: Block) -> None:
         database = DATABASE.match(block.text)
+        if database and database["name"].startswith(POSTGRES):
+            script = self._beside / "script.sql"
+            script.write_text(block.text, encoding="utf-8")
+            options = "-X -q -v ON_ERROR_STOP=1"
+            code, output = self._shell(
+                f"psql {options} -d {shlex.quote(database['name'])} -f {shlex.quote(str(script))}"
+            )
+            if code != block.exits:
+                raise BlockFailed(block, f"psql ended with {code}, printing:\n{output}")
+            return
         connection = apsw.Connection(str(self.directory / database["name"]) if database else ":memory:")
         try:
             connection.execute(block.text).fetchall()

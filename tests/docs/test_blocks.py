@@ -89,6 +89,37 @@ def test_sql_runs_in_the_database_it_names(tmp_path: Path) -> None:
     )
 
 
+URL = "postgresql://postgres@localhost/shop"
+
+
+def test_a_page_with_a_postgresql_url_has_a_server_of_its_own(tmp_path: Path) -> None:
+    """Its shell, its SQL and its interpreter reach it by one URL, and others than the superuser by a password."""
+    run(
+        tmp_path,
+        "```console\n$ createdb shop\n```\n"
+        f"```sql\n-- on: {URL}\nCREATE TABLE t (x int);\nCREATE ROLE ann LOGIN PASSWORD 'secret';\n```\n"
+        f"```python\nimport asyncpg\nassert await (await asyncpg.connect('{URL}')).fetch('TABLE t') == []\n```\n"
+        f"```console\n$ psql -Atc 'SELECT count(*) FROM t' {URL}\n0\n"
+        "$ psql -wAtc 'SELECT 1' postgresql://ann@localhost/shop || echo refused\n...\nrefused\n"
+        "$ psql -wAtc 'SELECT 1' postgresql://ann:secret@localhost/shop\n1\n```\n",
+    )
+
+
+@pytest.mark.parametrize("note", ["", "<!-- exits: 2 -->\n"])
+def test_sql_that_postgresql_refuses_is_found(tmp_path: Path, note: str) -> None:
+    block = "```sql\n-- on: postgresql://postgres@localhost/postgres\nSELECT 1; SELEC 1;\n```\n"
+    with pytest.raises(BlockFailed, match="psql ended with 3"):
+        run(tmp_path, note + block)
+
+
+def test_sql_that_postgresql_is_to_refuse_is_refused(tmp_path: Path) -> None:
+    run(tmp_path, "<!-- exits: 3 -->\n```sql\n-- on: postgresql://postgres@localhost/postgres\nSELEC 1;\n```\n")
+
+
+def test_a_page_that_only_shows_a_postgresql_url_has_no_server(tmp_path: Path) -> None:
+    run(tmp_path, f"```text\n{URL}\n```\n```console\n$ echo ${{PGPORT:-none}}\nnone\n```\n")
+
+
 def test_a_marked_block_is_not_run_and_keeps_its_reason(tmp_path: Path) -> None:
     text = "<!-- not run: it never\nends by itself -->\n\n```sh\n$ false\n```\n\n```sh\n$ true\n```\n"
     run(tmp_path, text)
