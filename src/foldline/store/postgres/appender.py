@@ -310,7 +310,11 @@ class Appender:
     async def _record(self, lane: Lane, line: Line, jobs: list[Job]) -> tuple[Plan, list[int]]:
         """Record a batch by what is known, asking only for what is not."""
         # Behind a pooler nobody would notice that the server became another, so there nothing is taken as known.
-        plan = await self._plan(lane, line, jobs, {} if self._pooled else self._known, Facts())
+        facts = Facts()
+        known = {} if self._pooled else self._known
+        plan = decide(jobs, known, facts, self._now())
+        if facts.open:
+            plan = await self._plan(lane, line, jobs, known, facts)
         return plan, await lane.record(line, groups_of(plan.at), plan)
 
     async def _record_carefully(

@@ -151,16 +151,11 @@ async def _reach(settings: Settings, cached: int) -> Line:
 async def use_raw_codecs(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     """Have json be bytes, uuid its 16 bytes and timestamptz microseconds since 1970 on this connection."""
     async with connection.transaction():
-        for name, encode, decode, wire in (
-            ("json", _same, _same, "binary"),
-            ("uuid", _same, _same, "binary"),
-            ("timestamptz", _to_wire, _from_wire, "tuple"),
-        ):
-            await connection.set_type_codec(name, schema="pg_catalog", encoder=encode, decoder=decode, format=wire)
-
-
-def _same(value: bytes) -> bytes:
-    return value
+        for name in ("json", "uuid"):
+            await connection.set_builtin_type_codec(name, schema="pg_catalog", codec_name="bytea", format="binary")
+        await connection.set_type_codec(
+            "timestamptz", schema="pg_catalog", encoder=_to_wire, decoder=_from_wire, format="tuple"
+        )
 
 
 def _to_wire(micros: int) -> tuple[int]:

@@ -36,7 +36,7 @@ place of its last event in the batch or, where it has none, the negative of the 
 class Plan:
     """What a batch comes to, if it can be recorded."""
 
-    __slots__ = ("added", "answers", "at", "claims", "failures", "later", "place", "rows")
+    __slots__ = ("added", "answers", "at", "claims", "failures", "later", "place", "plain", "rows")
 
     def __init__(self) -> None:
         self.place = 0
@@ -47,6 +47,8 @@ class Plan:
         self.added: list[Added] = []
         self.answers: list[tuple[asyncio.Future[Any], Outcome]] = []
         self.failures: list[tuple[asyncio.Future[Any], EventIdReused]] = []
+        self.plain = True
+        """Whether each append is to one stream and claims nothing."""
         self.later: list[Job] = []
         """Appends whose event ids stand in this batch already: they are for the next one to answer."""
 
@@ -182,6 +184,7 @@ def _place(job: Job, append: Append, plan: Plan, known: dict[str, int], facts: F
 
 def _add(future: asyncio.Future[Any], append: Append, versions: list[int], plan: Plan, facts: Facts, now: int) -> None:
     streams, claim = append
+    plan.plain = plan.plain and claim is None and len(streams) == 1
     rows, place = plan.rows, plan.place
     begin = place
     ids: list[UUID] = []

@@ -12,7 +12,7 @@ from typing import Any, cast
 from foldline.store.postgres.connect import CONNECT_WITHIN, Line, Settings, connect
 from foldline.store.postgres.decide import Facts, Plan
 from foldline.store.postgres.errors import ERRORS
-from foldline.store.postgres.log import COLUMNS, DRAW, ENTER, LOCK, RECORD, RECORD_ONE, SETTLE
+from foldline.store.postgres.log import COLUMNS, DRAW, ENTER, LOCK, RECORD, RECORD_ONE, RECORD_PLAIN, SETTLE
 from foldline.store.spi import Appended
 
 COPY_FROM = 5_000
@@ -33,6 +33,7 @@ class Lane:
         self._line: Line | None = None
         self._record: Callable[..., Any] | None = None
         self._record_one: Callable[..., Any] | None = None
+        self._record_plain: Callable[..., Any] | None = None
         self.sent = False
         """Whether something was sent that may have been kept, though nobody said so."""
         self.until = math.inf
@@ -53,6 +54,7 @@ class Lane:
                     async with asyncio.timeout(CONNECT_WITHIN), line.transaction():
                         self._record = (await line.prepare(RECORD)).fetchval
                         self._record_one = (await line.prepare(RECORD_ONE)).fetchval
+                        self._record_plain = (await line.prepare(RECORD_PLAIN)).fetch
                 except BaseException:
                     line.terminate()
                     raise
@@ -79,6 +81,11 @@ class Lane:
             return [await self._record_one(groups[0], *rows[0][1:])]
         # In the order in which all batches of all processes queue for streams; see foldline_record().
         rows = rows if len(rows) < 2 else sorted(rows, key=_STREAM_AND_VERSION)
+        if self._record_plain is not None and groups and plan.plain:
+            positions = [0] * len(rows)
+            for row, (position,) in zip(rows, await self._record_plain(groups, rows), strict=True):
+                positions[row[0] - 1] = position
+            return positions
         if self._record is not None:
             return cast("list[int]", await self._record(groups, rows, claims))
         async with self._transaction_if_pooled(line):
