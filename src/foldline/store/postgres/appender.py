@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from asyncpg import exceptions as pg
 
@@ -91,7 +91,7 @@ class Appender:
         self._lanes = tuple(self._idle)
         self._busy: set[str] = set()
         """The streams and command ids that are at the database."""
-        self._turns: set[asyncio.Task[None]] = set()
+        self._turns: set[asyncio.Future[Any]] = set()
         self._known: dict[str, int] = {}
         self._time = 0
         self._scheduled = False
@@ -104,17 +104,35 @@ class Appender:
         """Make the first connection, so that what is wrong with it is told at once."""
         await self._lanes[0].line()
 
-    def submit(self, append: Append) -> asyncio.Future[Outcome]:
-        """Take an append; the future has its outcome. Raises StoreClosed after `close`."""
+    async def append(self, append: Append) -> Outcome:
+        """Record all of it or nothing. Raises StoreClosed after `close`.
+
+        Whoever is cancelled meanwhile does not learn whether it was recorded.
+        """
         if self._closed:
             raise StoreClosed
         future: asyncio.Future[Outcome] = self._loop.create_future()
         self._waiting.append((future, append))
-        if self._lonely:
+        if not self._lonely:
+            self._schedule()
+        elif self._busy or not self._idle or len(self._waiting) > 1:
             self._dispatch()
         else:
-            self._schedule()
-        return future
+            # Nobody is near: this task does it by itself, which saves two turns of the event loop.
+            await self._alone(future)
+        return await future
+
+    async def _alone(self, future: asyncio.Future[Outcome]) -> None:
+        batch = self._take()
+        self._busy |= batch.names
+        self._turns.add(future)
+        future.add_done_callback(self._turns.discard)
+        self._keep_looking()
+        try:
+            await self._turn(self._idle.pop(), batch)
+        finally:
+            if not future.done():
+                future.cancel()
 
     def learn(self, stream_id: str, version: int) -> None:
         """Remember that a stream has this version: it was seen, and what is recorded stays."""
@@ -161,6 +179,9 @@ class Appender:
             turn = self._loop.create_task(self._turn(lane, batch))
             self._turns.add(turn)
             turn.add_done_callback(self._turns.discard)
+        self._keep_looking()
+
+    def _keep_looking(self) -> None:
         if self._timer is None and self._turns:
             self._timer = self._loop.call_later(LOOK_FOR_STALLED, self._look_for_stalled)
 
@@ -170,8 +191,7 @@ class Appender:
         for lane in self._lanes:
             if lane.until < now:
                 lane.drop()  # whoever waits for it is told that it is lost
-        if self._turns:
-            self._timer = self._loop.call_later(LOOK_FOR_STALLED, self._look_for_stalled)
+        self._keep_looking()
 
     def _take(self) -> Batch:
         """The jobs that may leave now, in their order."""
@@ -239,8 +259,10 @@ class Appender:
         except BaseException as error:
             # Whatever it is, those who wait are told of it, and this lane serves the next ones.
             for future, _ in batch.jobs:
-                if not future.done():
-                    future.set_exception(StoreClosed() if isinstance(error, asyncio.CancelledError) else error)
+                if isinstance(error, asyncio.CancelledError):
+                    future.cancel()
+                elif not future.done():
+                    future.set_exception(error)
             if not isinstance(error, Exception):
                 raise
         finally:

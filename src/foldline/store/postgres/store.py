@@ -156,7 +156,7 @@ class PostgresStore:
     async def append(self, append: Append, /) -> Outcome:
         """Record all of it or nothing."""
         check_append(append)
-        return await self._appender.submit(append)
+        return await self._appender.append(append)
 
     async def read_stream(
         self,
