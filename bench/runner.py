@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias
 
@@ -30,24 +31,32 @@ def measure(module: str, measurement: Measurement, *, runs: int, quick: bool, sc
     try:
         prepared = here / "prepared"
         prepared.mkdir()
-        for number in range(len(measurement.preparations)):
-            tell(f"{measurement.name}: preparing {number + 1} of {len(measurement.preparations)}")
-            _cell(module, str(number), prepared, prepared, 0, quick)
-        # What the system has still to write would be written while something is measured.
-        os.sync()
-        found: Runs = []
-        for run in range(runs):
-            figures: dict[str, Figures] = {}
-            for side in measurement.sides:
-                tell(f"{measurement.name}: run {run + 1} of {runs}, {side}")
-                mine = here / f"{run}-{list(measurement.sides).index(side)}"
-                mine.mkdir()
-                figures[side] = _cell(module, side, mine, prepared, run, quick)
-                shutil.rmtree(mine)
-            found.append(figures)
-        return found
+        with ExitStack() as stack:
+            if measurement.service is not None:
+                stack.enter_context(measurement.service(prepared))
+            return _measure(module, measurement, runs, quick, here, tell)
     finally:
         shutil.rmtree(here)
+
+
+def _measure(module: str, measurement: Measurement, runs: int, quick: bool, here: Path, tell: Tell) -> Runs:
+    prepared = here / "prepared"
+    for number in range(len(measurement.preparations)):
+        tell(f"{measurement.name}: preparing {number + 1} of {len(measurement.preparations)}")
+        _cell(module, str(number), prepared, prepared, 0, quick)
+    # What the system has still to write would be written while something is measured.
+    os.sync()
+    found: Runs = []
+    for run in range(runs):
+        figures: dict[str, Figures] = {}
+        for side in measurement.sides:
+            tell(f"{measurement.name}: run {run + 1} of {runs}, {side}")
+            mine = here / f"{run}-{list(measurement.sides).index(side)}"
+            mine.mkdir()
+            figures[side] = _cell(module, side, mine, prepared, run, quick)
+            shutil.rmtree(mine)
+        found.append(figures)
+    return found
 
 
 def _cell(module: str, work: str, here: Path, prepared: Path, run: int, quick: bool) -> Figures:

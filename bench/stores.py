@@ -15,20 +15,30 @@ ORDERS_AN_APPEND = 250
 
 def empty(path: Path) -> Path:
     """A new store with nothing in it."""
+    empty_at(url(path))
+    return path
+
+
+def empty_at(url: str) -> None:
+    """The same at a store's URL."""
 
     async def make() -> None:
-        async with open_store(url(path)):
+        async with open_store(url):
             pass
 
     asyncio.run(make())
-    return path
 
 
 def open_orders(path: Path, orders: int, events: int = 20) -> None:
     """A store of orders that are still being changed, with so many events each, one order after the other."""
+    open_orders_at(url(path), orders, events)
+
+
+def open_orders_at(url: str, orders: int, events: int = 20) -> None:
+    """The same at a store's URL."""
 
     async def make() -> None:
-        async with open_store(url(path)) as store:
+        async with open_store(url) as store:
             for first in range(0, orders, ORDERS_AN_APPEND):
                 numbers = range(first, min(first + ORDERS_AN_APPEND, orders))
                 await _append(store, {number: _events(number, events) for number in numbers})
@@ -38,9 +48,14 @@ def open_orders(path: Path, orders: int, events: int = 20) -> None:
 
 def whole_orders(path: Path, orders: int) -> None:
     """A store of orders from placed to delivered, about 1,000 of them open at any time."""
+    whole_orders_at(url(path), orders)
+
+
+def whole_orders_at(url: str, orders: int) -> None:
+    """The same at a store's URL."""
 
     async def make() -> None:
-        async with open_store(url(path)) as store:
+        async with open_store(url) as store:
             for batch in interleaved(orders, window=1_000, batch=500):
                 await _append(store, {number: [shop.new_event(shop.event_of(number, step))] for number, step in batch})
 
