@@ -26,6 +26,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -40,6 +41,7 @@ R_co = TypeVar("R_co", covariant=True)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_ID = UUID(int=0)
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
+_check_type = lru_cache(maxsize=4096)(partial(check_id, "An event's type"))  # the few that there are, again and again
 
 MAX_DATA_BYTES = 16 * 1024 * 1024
 """The most bytes one event's data or metadata may have."""
@@ -175,7 +177,7 @@ def check_append(append: Append) -> None:
 def check_event(event: NewEvent) -> None:
     """Raise ValidationFailed for an event that no store could keep."""
     _, name, _, data, metadata, correlation_id, causation_id, actor, _ = event
-    check_id("An event's type", name)
+    _check_type(name)
     if correlation_id is not None:
         check_id("A correlation id", correlation_id)
     if causation_id is not None:

@@ -115,9 +115,9 @@ def decide(jobs: Sequence[Job], known: dict[str, int], facts: Facts, now: int) -
         if future.cancelled():
             continue
         streams, claim = append
-        if guess and claim is None and len(streams) == 1 and len(streams[0][2]) == 1:
+        if guess and claim is None and len(streams) == 1 and len(streams[0].events) == 1:
             # Nearly all appends come this way, so it is written out.
-            stream_id, expected, events = streams[0]
+            ((stream_id, expected, events),) = streams
             version = at.get(stream_id)
             if version is None:
                 version = known.get(stream_id)
