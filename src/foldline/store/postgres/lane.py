@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from operator import itemgetter
 from typing import Any, cast
 
@@ -63,7 +63,8 @@ class Lane:
 
     async def ask(self, line: Line, facts: Facts) -> None:
         """Ask what is not known."""
-        async with self._transaction_if_pooled(line):
+        # Behind a pooler, what is prepared is only sure to be there until the transaction ends.
+        async with _transaction(line) if self._pooled else nullcontext():
             await facts.ask(line)
 
     async def record(self, line: Line, groups: list[int], plan: Plan) -> list[int]:
@@ -88,11 +89,12 @@ class Lane:
             return positions
         if self._record is not None:
             return cast("list[int]", await self._record(groups, rows, claims))
-        async with self._transaction_if_pooled(line):
+        # Behind a pooler, what is prepared is only sure to be there until the transaction ends.
+        async with _transaction(line) if self._pooled else nullcontext():
             return cast("list[int]", await line.fetchval(RECORD, groups, rows, claims))
 
     async def _copy(self, line: Line, groups: list[int], plan: Plan) -> list[int]:
-        async with line.transaction(isolation="read_committed") if not line.is_in_transaction() else _nothing():
+        async with _transaction(line):
             await line.fetchval(LOCK, groups)
             await line.fetchval(ENTER)
             positions = cast("list[int]", await line.fetchval(DRAW, len(plan.rows)))
@@ -106,15 +108,6 @@ class Lane:
             if claims:
                 await line.fetchval(RECORD, [], [], claims)
         return positions
-
-    @asynccontextmanager
-    async def _transaction_if_pooled(self, line: Line) -> AsyncIterator[None]:
-        # Behind a pooler, what is prepared is only sure to be there until the transaction ends.
-        if self._pooled and not line.is_in_transaction():
-            async with line.transaction(isolation="read_committed"):
-                yield
-        else:
-            yield
 
     def drop(self) -> None:
         """Let go of the connection without asking the other side."""
@@ -132,5 +125,7 @@ class Lane:
 
 
 @asynccontextmanager
-async def _nothing() -> AsyncIterator[None]:
-    yield
+async def _transaction(line: Line) -> AsyncIterator[None]:
+    """The transaction that the connection is in, or one that begins and ends here."""
+    async with nullcontext() if line.is_in_transaction() else line.transaction(isolation="read_committed"):
+        yield

@@ -92,8 +92,7 @@ class Watch:
 
     async def ask_held(self) -> int | None:
         """Ask which position appends in flight hold the followers at, if there are any."""
-        head, self._held = await self._log_pool.call(_head)
-        self._head = max(self._head, head)
+        await self.ask_head()
         return self._held
 
     def forget(self) -> None:
